@@ -1,0 +1,26 @@
+"""The one exception for what a user can mend, and how a command reports it."""
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used: a file, a row, an option, a folder.
+
+    The message stands alone: it names the file, the row or key, what was found, what was expected, and what to do.
+    """
+
+
+def exit_on_input_error(main: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Makes a script's `main` print an `InputError` as one line on stderr and exit with status 2."""
+
+    @functools.wraps(main)
+    def wrapped(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    return wrapped
