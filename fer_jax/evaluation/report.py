@@ -1,0 +1,184 @@
+"""A folder that says all about one evaluation: numbers, tables, pictures, and every prediction."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fer_jax.errors import InputError
+from fer_jax.evaluation import plots
+from fer_jax.evaluation.metrics import ClassificationMetrics, Predictions, classification_metrics
+from fer_jax.training.metrics_log import finite_or_none
+
+_CURVES = "training_curves.png"
+_SAMPLES = "samples.png"
+
+
+def write_report(
+    out: Path,
+    *,
+    predictions: Predictions,
+    class_names: Sequence[str],
+    images: np.ndarray,
+    history: Sequence[Mapping[str, float | None]],
+    provenance: Mapping[str, str | int | float],
+    include_faces: bool = True,
+) -> list[Path]:
+    """Writes the report of `predictions` into the folder `out`, made if missing; returns the files, `report.md` last.
+
+    The files are `report.json`, `report.md`, `confusion_matrix.png`, `per_class.png`, `predictions.csv`,
+    `training_curves.png` unless `history` is empty, and `samples.png` unless `include_faces` is false: a report to be
+    published must not show images of FER2013. One of the last two that an earlier report left in `out` is removed
+    when this report has none. Each file is written beside its place and moved there.
+
+    `images` uint8 [n, 48, 48] are those of the predictions, in their order. `history` is that of
+    `fer_jax.training.metrics_log.epoch_history`. `provenance` says where the numbers come from (data, split,
+    checkpoint, ...) and is shown in its order.
+
+    Raises `InputError` if `out` cannot be a folder, `ValueError` if `images` do not go with the predictions, and what
+    `classification_metrics` raises; all before anything is written.
+    """
+    n = len(predictions.labels)
+    if len(images) != n:
+        raise ValueError(f"expected an image for each of {n} predictions, found {len(images)}")
+    metrics = classification_metrics(predictions.labels, predictions.probabilities, class_names)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{out}: expected a folder for the report, found a file; choose another --out") from error
+
+    headline = _headline(metrics)
+    figures = {
+        "confusion_matrix.png": plots.confusion_matrix_figure(metrics.confusion, class_names, headline),
+        "per_class.png": plots.per_class_figure(metrics),
+    }
+    if history:
+        figures[_CURVES] = plots.training_curves_figure(history)
+    if include_faces:
+        figures[_SAMPLES] = plots.sample_grid_figure(images, predictions.labels, predictions.probabilities, class_names)
+    for name in (_CURVES, _SAMPLES):
+        if name not in figures:
+            (out / name).unlink(missing_ok=True)
+    for name, figure in figures.items():
+        plots.save_figure(figure, out / name)
+
+    content = {
+        "provenance": {key: _plain(value) for key, value in provenance.items()},
+        "metrics": metrics.to_json(),
+        "history": [{key: _plain(value) for key, value in line.items()} for line in history],
+    }
+    texts = {
+        "predictions.csv": predictions_csv(predictions, class_names),
+        "report.json": json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
+        "report.md": _markdown(metrics, headline, list(figures), provenance),
+    }
+    for name, text in texts.items():
+        _write_text(out / name, text)
+    return [out / name for name in (*figures, *texts)]
+
+
+def predictions_csv(predictions: Predictions, class_names: Sequence[str]) -> str:
+    """One line an example: `row_id,label,label_name,predicted,predicted_name,correct`, then `probability_NAME`s.
+
+    `correct` is 1 or 0. A probability has the fewest digits that give back the same float32.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    probability_names = [f"probability_{name}" for name in class_names]
+    writer.writerow(["row_id", "label", "label_name", "predicted", "predicted_name", "correct", *probability_names])
+    rows = zip(
+        predictions.row_ids.tolist(),
+        predictions.labels.tolist(),
+        predictions.predicted.tolist(),
+        predictions.probabilities,
+        strict=True,
+    )
+    for row_id, label, predicted, probabilities in rows:
+        names = class_names[label], class_names[predicted]
+        writer.writerow(
+            [row_id, label, names[0], predicted, names[1], int(label == predicted), *map(str, probabilities)]
+        )
+    return text.getvalue()
+
+
+def _plain(value: str | int | float | None) -> str | int | float | None:
+    return value if isinstance(value, str) or value is None else finite_or_none(value)
+
+
+def _headline(metrics: ClassificationMetrics) -> str:
+    low, high = metrics.accuracy_interval
+    return f"Accuracy {_percent(metrics.accuracy)} % (95 % interval {_percent(low)} to {_percent(high)} %)"
+
+
+def _markdown(
+    metrics: ClassificationMetrics, headline: str, pictures: Sequence[str], provenance: Mapping[str, str | int | float]
+) -> str:
+    captions = {
+        "confusion_matrix.png": "Confusion matrix: images, and percent of the true class",
+        "per_class.png": "Precision, recall and F1 of each class",
+        _CURVES: "Loss and accuracy over the epochs",
+        _SAMPLES: "The most confident right and wrong predictions of each class",
+    }
+    lines = [
+        "# Evaluation",
+        "",
+        f"**{headline}**: {metrics.confusion.trace()} of {metrics.support.sum()} right, "
+        f"macro-F1 {metrics.macro_f1:.4f}, log loss {metrics.log_loss:.4f}.",
+        "",
+    ]
+    for name in pictures:
+        lines += [f"![{captions[name]}]({name})", ""]
+    lines += ["## Each class", "", *_per_class_table(metrics), ""]
+    lines += ["## Confusion matrix", "", "Rows are true classes, columns predicted ones; images.", ""]
+    names = metrics.class_names
+    rows = [[name, *map(str, counts)] for name, counts in zip(names, metrics.confusion, strict=True)]
+    lines += [*_table(["true \\ predicted", *names], rows), ""]
+    lines += ["## Where these numbers come from", ""]
+    lines += _table(["", ""], [[key, _cell(value)] for key, value in provenance.items()], right_aligned=False)
+    lines += [
+        "",
+        "The interval of the accuracy is Wilson's. The macro average counts every class alike, the weighted one by its "
+        "support. `report.json` holds the same numbers in full, `predictions.csv` the prediction for each example.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _per_class_table(metrics: ClassificationMetrics) -> list[str]:
+    rows = []
+    for label, name in enumerate(metrics.class_names):
+        confused = metrics.most_confused(label)
+        mistaken = "–"
+        if confused:
+            share = confused[1] / metrics.support[label]
+            mistaken = f"{metrics.class_names[confused[0]]} ({100 * share:.1f} %)"
+        scores = [f"{values[label]:.3f}" for values in (metrics.precision, metrics.recall, metrics.f1)]
+        rows.append([name, *scores, str(metrics.support[label]), mistaken])
+    for name, average in (("macro average", metrics.macro), ("weighted average", metrics.weighted)):
+        rows.append([name, *(f"{value:.3f}" for value in average), str(metrics.support.sum()), ""])
+    return _table(["", "Precision", "Recall", "F1", "Support", "Most often mistaken for"], rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: bool = True) -> list[str]:
+    """A Markdown table whose columns after the first are numbers, aligned right unless told otherwise."""
+    alignment = [":--"] + (["--:"] if right_aligned else [":--"]) * (len(header) - 1)
+    return ["| " + " | ".join(cells) + " |" for cells in (header, alignment, *rows)]
+
+
+def _cell(value: str | int | float) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
