@@ -1,0 +1,141 @@
+"""The record of a run: `metrics.jsonl` for programs, TensorBoard event files for the eye.
+
+`metrics.jsonl` holds one flat JSON object a line, of two kinds:
+
+- `{"kind": "train", "step": 1344, "epoch": 2.99, "loss": ..., "accuracy": ..., "learning_rate": ...,
+  "images_per_second": ...}`, one every logging interval, over the batches of the interval;
+- `{"kind": "epoch", "step": 1347, "epoch": 3, "train_loss": ..., "train_accuracy": ..., "validation_loss": ...,
+  "validation_accuracy": ..., "learning_rate": ..., "images_per_second": ..., "seconds": ...}`, one at the end of each
+  epoch, counted from 1.
+
+`step` is the number of optimizer steps done. Accuracies are fractions of 1. JSON has no NaN and no infinity, so a
+value that is not finite is written as null.
+"""
+
+import json
+import math
+import numbers
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+from fer_jax.errors import InputError
+
+FILE_NAME = "metrics.jsonl"
+"""The name of the file in a run's folder."""
+
+TENSORBOARD_FOLDER = "tensorboard"
+"""The folder of event files in a run's folder: `tensorboard --logdir RUN/tensorboard`."""
+
+KINDS = ("train", "epoch")
+
+
+class MetricsLog:
+    """Appends to the record of the run in `workdir`, which is made if missing.
+
+    `resume_step` is the step of the checkpoint that the run goes on from: what was recorded after it is dropped, for
+    the run will do these steps again. Without it the run is new and its record starts empty.
+
+    A line outlives a crash of the program once `write` has returned; TensorBoard sees it within ten seconds. Use as a
+    context manager, or call `close`. Raises `InputError` if the `metrics.jsonl` to resume is damaged.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None):
+        workdir = Path(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        path = workdir / FILE_NAME
+        kept = [] if resume_step is None else [line for line in read_metrics(workdir) if line["step"] <= resume_step]
+        partial = workdir / f".{FILE_NAME}.partial"
+        partial.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in kept), encoding="utf-8")
+        os.replace(partial, path)
+
+        self._first_step = 0 if resume_step is None else resume_step + 1
+        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed by close)
+        self._tensorboard = SummaryWriter(
+            str(workdir / TENSORBOARD_FOLDER),
+            # TensorBoard hides what earlier files hold from this step on.
+            purge_step=self._first_step,
+            flush_secs=10,
+            # tensorboardX names files by the second and would overwrite one that was begun in the same second.
+            filename_suffix=f".{time.time_ns()}",
+        )
+
+    def write(self, step: int, metrics: Mapping[str, float], kind: str = "train") -> None:
+        """Appends one line of `kind` ("train" or "epoch"), and each metric as a TensorBoard scalar.
+
+        Values are Python, NumPy or JAX scalars. The tags are `train/loss`, `validation/accuracy` (from
+        `validation_accuracy`) and, for the rest of an epoch's line, `epoch/train_loss`.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+        values = {
+            name: value if isinstance(value, numbers.Integral) else float(value) for name, value in metrics.items()
+        }
+        line = {"kind": kind, "step": int(step), **{name: finite_or_none(value) for name, value in values.items()}}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        for name, value in values.items():
+            self._tensorboard.add_scalar(_tag(kind, name), value, int(step))
+
+    def write_text(self, tag: str, text: str) -> None:
+        """Shows `text`, read as Markdown, under TensorBoard's tag `tag`: the run's configuration, for one."""
+        self._tensorboard.add_text(tag, text, self._first_step)
+
+    def close(self) -> None:
+        """Writes what is pending and closes the files."""
+        self._file.close()
+        self._tensorboard.close()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+def _tag(kind: str, name: str) -> str:
+    if kind == "epoch" and name.startswith("validation_"):
+        return name.replace("_", "/", 1)
+    return f"{kind}/{name}"
+
+
+def finite_or_none(value: float) -> int | float | None:
+    """`value` as a plain int or float that JSON can hold; None if it is NaN or infinite."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if math.isfinite(value) else None
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict]:
+    """The lines of `metrics.jsonl` in the run's folder, oldest first; empty if there is no such file.
+
+    A last line that was cut off while it was written is left out. Raises `InputError` for any other line that is not
+    a JSON object with a `kind` and an integer `step`.
+    """
+    path = Path(workdir) / FILE_NAME
+    if not path.exists():
+        return []
+    # A whole line ends with a newline, so whatever follows the last one was cut off.
+    *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = []
+    for number, text in enumerate(whole, start=1):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            line = None
+        if not (isinstance(line, dict) and line.get("kind") in KINDS and isinstance(line.get("step"), int)):
+            raise InputError(
+                f"{path}, line {number}: expected a JSON object with a kind ({' or '.join(KINDS)}) and a step, found "
+                f"{text[:80]!r}; delete this line, or move the file away"
+            )
+        lines.append(line)
+    return lines
+
+
+def epoch_history(lines: Sequence[Mapping]) -> list[dict]:
+    """The epochs among the lines of `read_metrics`, in order, each without its `kind`."""
+    return [
+        {name: value for name, value in line.items() if name != "kind"} for line in lines if line["kind"] == "epoch"
+    ]
