@@ -1,0 +1,93 @@
+"""FerNet: one or more backbones, their pooled features concatenated, and the classifier of the paper."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fer_jax.expressions import NUM_EXPRESSIONS
+from fer_jax.models.efficientnet import EFFICIENTNET_B0
+from fer_jax.models.inverted_residual import Backbone, BackboneOptions, BackboneSpec
+from fer_jax.models.mobilenet import MOBILENET_V2
+
+BACKBONES = {spec.name: spec for spec in (EFFICIENTNET_B0, MOBILENET_V2)}
+"""The backbones by the name that configs use."""
+
+POOLINGS = {
+    "avg": lambda x: jnp.mean(x, axis=(1, 2), dtype=jnp.float32),
+    "max": lambda x: jnp.max(x, axis=(1, 2)),
+    "flatten": lambda x: x.reshape(x.shape[0], -1),
+}
+"""From a feature map [n, h, w, c] to features [n, c], or [n, h * w * c] for `flatten`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FerNetSpec:
+    """Everything that decides the shapes and the computation of a `FerNet`.
+
+    The defaults are the paper's Table 1; the paper does not name its pooling, `avg` is the usual choice in Keras.
+    `input_size` is in pixels; it decides shapes only where pooling is `flatten`.
+    """
+
+    backbones: Sequence[BackboneSpec]
+    input_size: int = 200
+    pooling: str = "avg"
+    hidden_units: tuple[int, ...] = (4096, 1024)
+    dropout: float = 0.2
+    num_classes: int = NUM_EXPRESSIONS
+    options: BackboneOptions = BackboneOptions()
+
+    @property
+    def num_features(self) -> int:
+        """Width of the concatenated features that enter the classifier."""
+        cells = [spec.feature_size(self.input_size) ** 2 if self.pooling == "flatten" else 1 for spec in self.backbones]
+        return sum(n * spec.top_channels for n, spec in zip(cells, self.backbones, strict=True))
+
+
+class Classifier(nnx.Module):
+    """Dense and ReLU, then dropout, for each of `hidden_units`; then the logits (the softmax is in the loss)."""
+
+    def __init__(self, spec: FerNetSpec, *, rngs: nnx.Rngs):
+        # The Keras default of a Dense layer, which the paper used.
+        init = {"kernel_init": jax.nn.initializers.glorot_uniform(), "rngs": rngs}
+        widths = (spec.num_features, *spec.hidden_units)
+        self.hidden = nnx.List(
+            [
+                nnx.Linear(inputs, outputs, dtype=spec.options.dtype, **init)
+                for inputs, outputs in zip(widths, widths[1:], strict=False)
+            ]
+        )
+        self.dropout = nnx.Dropout(spec.dropout)
+        # The logits and the loss are float32 whatever the compute dtype.
+        self.logits = nnx.Linear(widths[-1], spec.num_classes, dtype=jnp.float32, **init)
+
+    def __call__(self, features: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
+        x = features
+        for layer in self.hidden:
+            x = self.dropout(jax.nn.relu(layer(x)), deterministic=not train, rngs=rngs)
+        return self.logits(x)
+
+
+class FerNet(nnx.Module):
+    """Images in 0..255, float32, gray [n, h, w] or RGB [n, h, w, 3], to logits float32 [n, num_classes].
+
+    In training mode (`train=True`) batch statistics are used and the running ones updated, dropout and drop path are
+    on, and `rngs` must have the streams `dropout` and `drop_path`.
+    """
+
+    def __init__(self, spec: FerNetSpec, *, rngs: nnx.Rngs):
+        self.backbones = nnx.Dict({s.name: Backbone(s, spec.options, rngs=rngs) for s in spec.backbones})
+        self.classifier = Classifier(spec, rngs=rngs)
+        self.pooling = spec.pooling
+
+    def features(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """The pooled features of all backbones, concatenated: [n, num_features]."""
+        pool = POOLINGS[self.pooling]
+        return jnp.concatenate(
+            [pool(backbone(images, train=train, rngs=rngs)) for backbone in self.backbones.values()], axis=-1
+        )
+
+    def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
+        return self.classifier(self.features(images, train=train, rngs=rngs), train=train, rngs=rngs)

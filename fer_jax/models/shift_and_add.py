@@ -1,0 +1,119 @@
+"""Depthwise convolution as a sum of shifted images, with a derivative written by hand: the lowering for CPU.
+
+The value is the sum over the k * k taps of the shifted image times one weight per channel, which XLA fuses into one
+loop. Left to automatic differentiation, each tap becomes a padded image of its own in the gradient of the input, and
+a reduction of its own in that of the kernel. Here the input's gradient is again a sum of shifted images, one for each
+phase of the stride, and the kernel's is one reduction with k * k results that reads its operands once.
+`docs/performance.md` has the measurement.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def shift_and_add(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
+    """Depthwise convolution of `x` [n, h, w, c] with `kernel` [k, k, 1, c], both axes padded with zeros by `pads`.
+
+    The sums are kept in float32, as the native convolution keeps them; the result has the dtype of `x`.
+    """
+    size = _output_size(x.shape[1:3], kernel.shape[0], stride, pads)
+    taps = _shifted(_pad(x, pads), kernel.shape[0], stride, size)
+    return sum(_f32(tap) * _f32(kernel[row, column, 0]) for row, column, tap in taps).astype(x.dtype)
+
+
+def _forward(x, kernel, stride, pads):
+    return shift_and_add(x, kernel, stride, pads), (x, kernel)
+
+
+def _backward(stride, pads, residuals, gradient):
+    x, kernel = residuals
+    return (
+        _input_gradient(gradient, kernel, stride, pads, x.shape[1:3]).astype(x.dtype),
+        _kernel_gradient(gradient, x, kernel.shape[0], stride, pads).astype(kernel.dtype),
+    )
+
+
+shift_and_add.defvjp(_forward, _backward)
+
+
+def _input_gradient(gradient, kernel, stride, pads, size):
+    """Float32 [n, h, w, c].
+
+    Input pixel i = stride * q + phase meets output pixel q + shift through tap t where stride * shift = phase + pad -
+    t, so each phase is a sum of shifted gradients of its own, over the taps for which that shift is whole.
+    """
+    k = kernel.shape[0]
+    quotients = [-(-extent // stride) for extent in size]
+    shifts = [_whole_shifts(k, stride, before) for before, _ in pads]
+    # As much padding as the extreme shifts need, to read one window of `quotients` pixels for each.
+    margins = []
+    for axis in range(2):
+        all_shifts = [shift for phase in shifts[axis] for _, shift in phase]
+        out = gradient.shape[1 + axis]
+        margins.append((max(0, -min(all_shifts)), max(0, max(all_shifts) + quotients[axis] - out)))
+    padded = _pad(gradient, tuple(margins))
+
+    def window(row_shift, column_shift):
+        corner = (margins[0][0] + row_shift, margins[1][0] + column_shift)
+        return padded[:, corner[0] : corner[0] + quotients[0], corner[1] : corner[1] + quotients[1]]
+
+    phases = [
+        [
+            sum(_f32(window(i, j)) * _f32(kernel[row, column, 0]) for row, i in row_taps for column, j in column_taps)
+            for column_taps in shifts[1]
+        ]
+        for row_taps in shifts[0]
+    ]
+    if stride == 1:
+        return phases[0][0]
+    # [n, q, phase, q, phase, c] -> [n, stride * q, stride * q, c]
+    woven = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+    n, channels = gradient.shape[0], gradient.shape[3]
+    woven = woven.reshape(n, quotients[0] * stride, quotients[1] * stride, channels)
+    return woven[:, : size[0], : size[1]]
+
+
+def _whole_shifts(k: int, stride: int, before: int) -> list[list[tuple[int, int]]]:
+    """For each phase of the stride along one axis, the (tap, shift) pairs of the gradients it sums."""
+    return [
+        [(tap, (phase + before - tap) // stride) for tap in range(k) if (phase + before - tap) % stride == 0]
+        for phase in range(stride)
+    ]
+
+
+def _kernel_gradient(gradient, x, k, stride, pads):
+    """Float32 [k, k, 1, c]: for each tap, the sum over examples and pixels of shifted input times gradient."""
+    taps = _shifted(_pad(x, pads), k, stride, gradient.shape[1:3])
+    products = tuple(_f32(tap) * _f32(gradient) for _, _, tap in taps)
+    zeros = (np.float32(0),) * len(products)
+    sums = lax.reduce(products, zeros, lambda a, b: tuple(i + j for i, j in zip(a, b, strict=True)), (0, 1, 2))
+    return jnp.stack(sums).reshape(k, k, 1, -1)
+
+
+def _shifted(padded: jax.Array, k: int, stride: int, size: tuple[int, int]) -> Iterator[tuple[int, int, jax.Array]]:
+    """For each tap (row, column), the pixels of `padded` that it multiplies, [n, *size, c]."""
+    n, _, _, channels = padded.shape
+    for row in range(k):
+        for column in range(k):
+            end = (n, row + (size[0] - 1) * stride + 1, column + (size[1] - 1) * stride + 1, channels)
+            yield row, column, lax.slice(padded, (0, row, column, 0), end, (1, stride, stride, 1))
+
+
+def _output_size(size, k, stride, pads):
+    return tuple((extent + sum(pad) - k) // stride + 1 for extent, pad in zip(size, pads, strict=True))
+
+
+def _pad(x: jax.Array, pads: Pads) -> jax.Array:
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
+
+
+def _f32(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32)
