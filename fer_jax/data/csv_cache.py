@@ -1,0 +1,74 @@
+"""A csv parsed once: its arrays in an uncompressed `.npz`, found again by the content of the csv."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from fer_jax.data.csv_reader import read_csv
+from fer_jax.data.fer2013 import SPLITS, Fer2013, Split
+from fer_jax.errors import InputError
+
+_log = logging.getLogger("fer_jax")
+
+_FORMAT = "1"
+_ARRAYS = ("images", "labels", "row_ids")
+
+
+def default_cache_dir() -> Path:
+    """`$XDG_CACHE_HOME/fer_jax`, or `~/.cache/fer_jax` where that variable is unset (XDG Base Directory)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer_jax"
+
+
+def read_csv_cached(path: str | Path, cache_dir: str | Path | None = None) -> Fer2013:
+    """As `read_csv`, but parses a csv of the same content (SHA-256) once only.
+
+    The whole FER2013 takes 83 MB in `cache_dir` (default: `default_cache_dir()`). A cache file that is damaged or
+    not ours is written anew; a cache that cannot be written costs a warning.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    cache = Path(cache_dir or default_cache_dir()) / f"{content}.npz"
+    # The name of the source is that of the csv at hand: the same content may have come under another name before.
+    data = _read_cache(cache, content, f"csv {path.name}")
+    if data is None:
+        data = read_csv(path)
+        try:
+            _write_cache(cache, content, data)
+        except OSError as error:
+            _log.warning("%s: cannot write the cache (%s); the csv will be parsed again next time", cache, error)
+    return data
+
+
+def _read_cache(cache: Path, content: str, source: str) -> Fer2013 | None:
+    try:
+        # The zip format checks a CRC-32 of each array, which catches damage.
+        with np.load(cache, allow_pickle=False) as arrays:
+            if (str(arrays["format"]), str(arrays["content"])) != (_FORMAT, content):
+                return None
+            splits = {name: Split(*(arrays[f"{name}_{array}"] for array in _ARRAYS)) for name in SPLITS}
+            return Fer2013(**splits, source=source)
+    except Exception:  # A foreign file may raise anything, and the csv itself is at hand.
+        return None
+
+
+def _write_cache(cache: Path, content: str, data: Fer2013) -> None:
+    arrays = {f"{name}_{array}": getattr(data.split(name), array) for name in SPLITS for array in _ARRAYS}
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, beside = tempfile.mkstemp(dir=cache.parent, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, format=_FORMAT, content=content, **arrays)
+        os.replace(beside, cache)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise

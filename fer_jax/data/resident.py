@@ -1,0 +1,58 @@
+"""Data that lives on the devices, and the order in which training visits it.
+
+FER2013 is 83 MB as uint8: every device holds all of it, and a batch is a row of ids. Nothing is read from the host
+between steps, and the ids depend on nothing but the seed and the step.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from fer_jax.data.fer2013 import Split
+from fer_jax.errors import InputError
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ResidentSplit:
+    """A split on the devices: `images` uint8 [n, 48, 48], `labels` int32 [n], `row_ids` int32 [n], replicated."""
+
+    images: jax.Array
+    labels: jax.Array
+    row_ids: jax.Array
+
+
+def to_device(split: Split, sharding: jax.sharding.Sharding) -> ResidentSplit:
+    """Copies a split onto the devices of `sharding` (the replicated one of the mesh)."""
+    return ResidentSplit(*(jax.device_put(array, sharding) for array in (split.images, split.labels, split.row_ids)))
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+    """Whole batches in an epoch; `InputError` if there is not even one.
+
+    The examples left over at the end of one epoch's order are others in each epoch.
+    """
+    if num_examples < batch_size:
+        raise InputError(
+            f"config.train.batch_size={batch_size} is larger than the training split of {num_examples} images"
+        )
+    return num_examples // batch_size
+
+
+def epoch_order(seed: int, epoch: int, num_examples: int, batch_size: int) -> np.ndarray:
+    """The batches of one epoch: int32 [steps, batch_size], places in the split, each at most once.
+
+    A pure function of its arguments (a Philox generator keyed by seed and epoch), the same on every host.
+    """
+    steps = steps_per_epoch(num_examples, batch_size)
+    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_examples)
+    return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+
+
+def padded_batches(num_examples: int, batch_size: int) -> np.ndarray:
+    """All examples in order, int32 [batches, batch_size], the last batch filled up with -1."""
+    batches = -(-num_examples // batch_size)
+    ids = np.full(batches * batch_size, -1, np.int32)
+    ids[:num_examples] = np.arange(num_examples)
+    return ids.reshape(batches, batch_size)

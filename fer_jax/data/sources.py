@@ -1,0 +1,90 @@
+"""One call for every source of data: `load`."""
+
+import logging
+from pathlib import Path
+
+from fer_jax.data.csv_cache import read_csv_cached
+from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.folder_reader import read_folder
+from fer_jax.data.inspection import differs_from_published
+from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.errors import InputError
+
+_log = logging.getLogger("fer_jax")
+
+_ACCEPTED = (
+    "expected 'synthetic', 'synthetic:N' (N training images), a .csv file, an image folder "
+    "(train|validation|test/<class>/<image>), or a folder with the dataset of scripts/prepare_data.py"
+)
+_SYNTHETIC_TRAIN = 2800
+
+
+def load(
+    source: str | Path,
+    *,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+) -> Fer2013:
+    """Loads a data set from whatever `source` names.
+
+    Args:
+      source: `synthetic` (2,800 training, 350 validation and 700 test images) or `synthetic:N` (N, N // 8 and
+        N // 4), always the same faces; a csv (`read_csv`), parsed once only; an image folder (`read_folder`); or a
+        folder that holds a TFDS dataset (`read_tfds`).
+      validation_fraction: for an image folder without a validation split, the part of the training images to take.
+      seed: of that choice.
+      cache_dir: where the arrays of a csv are kept (default: `csv_cache.default_cache_dir()`).
+
+    A csv or folder whose counts differ from the published FER2013 is announced in one warning of the logger `fer_jax`.
+
+    Raises:
+      InputError: no such source, `validation_fraction` for a source with a validation split, or bad content.
+    """
+    text = str(source)
+    name, _, count = text.partition(":")
+    path = Path(text).expanduser()
+    if name == "synthetic":
+        _refuse_fraction(validation_fraction, text)
+        return _synthetic(text, count)
+    if path.suffix.lower() in (".pkl", ".pickle"):
+        raise InputError(f"{path}: pickles are not read, since unpickling runs code from the file; {_ACCEPTED}")
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; {_ACCEPTED}")
+    if path.is_file() and path.suffix.lower() == ".csv":
+        _refuse_fraction(validation_fraction, text)
+        return _compared(read_csv_cached(path, cache_dir))
+    if not path.is_dir():
+        raise InputError(f"{path}: not a known kind of file; {_ACCEPTED}")
+
+    # Here, not above: it takes half a second, which other sources need not wait for.
+    from fer_jax.data.tfds_builder import find_tfds, read_tfds
+
+    if find_tfds(path) is not None:
+        _refuse_fraction(validation_fraction, text)
+        return read_tfds(path)
+    return _compared(read_folder(path, validation_fraction=validation_fraction, seed=seed))
+
+
+def _synthetic(text: str, count: str) -> Fer2013:
+    if text == "synthetic":
+        n_train = _SYNTHETIC_TRAIN
+    elif count.isascii() and count.isdigit() and len(count) <= 6 and int(count) >= 8:
+        n_train = int(count)
+    else:
+        raise InputError(f"{text!r}: expected synthetic:N with a number N of training images from 8 to 999999")
+    return synthetic_faces(n_train, n_train // 8, n_train // 4, seed=0)
+
+
+def _refuse_fraction(validation_fraction: float | None, text: str) -> None:
+    if validation_fraction is not None:
+        raise InputError(
+            f"config.data.validation_fraction (--validation-fraction) is {validation_fraction}, but {text!r} has a "
+            "validation split of its own; leave the option out"
+        )
+
+
+def _compared(data: Fer2013) -> Fer2013:
+    if difference := differs_from_published(data):
+        _log.warning("%s", difference)
+    return data
