@@ -5,7 +5,7 @@
 
 SOURCE is a csv (fer2013.csv, icml_face_data.csv), an image folder (train|validation|test/<class>/<image>), `synthetic`,
 or `synthetic:N`. Below the output folder it writes `fer2013/1.0.0/`, `preview.png` and `summary.json`; the folder
-itself then serves as `config.data.source`. Nothing that exists is overwritten.
+itself then serves as --data of train.py. Nothing that exists is overwritten.
 """
 
 import argparse

@@ -1,14 +1,13 @@
 """A csv parsed once: its arrays in an uncompressed `.npz`, found again by the content of the csv."""
 
-import contextlib
 import hashlib
 import logging
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
+from platformdirs import user_cache_path
 
+from fer_jax.atomic import replace_file
 from fer_jax.data.csv_reader import read_csv
 from fer_jax.data.fer2013 import SPLITS, Fer2013, Split
 from fer_jax.errors import InputError
@@ -20,8 +19,8 @@ _ARRAYS = ("images", "labels", "row_ids")
 
 
 def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/fer_jax`, or `~/.cache/fer_jax` where that variable is unset (XDG Base Directory)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer_jax"
+    """The user's cache folder of fer_jax: `~/.cache/fer_jax` on Linux, or below `XDG_CACHE_HOME` where that is set."""
+    return user_cache_path("fer_jax")
 
 
 def read_csv_cached(path: str | Path, cache_dir: str | Path | None = None) -> Fer2013:
@@ -62,13 +61,5 @@ def _read_cache(cache: Path, content: str, source: str) -> Fer2013 | None:
 
 def _write_cache(cache: Path, content: str, data: Fer2013) -> None:
     arrays = {f"{name}_{array}": getattr(data.split(name), array) for name in SPLITS for array in _ARRAYS}
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(dir=cache.parent, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, format=_FORMAT, content=content, **arrays)
-        os.replace(beside, cache)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
+    with replace_file(cache) as beside:
+        np.savez(beside, format=_FORMAT, content=content, **arrays)

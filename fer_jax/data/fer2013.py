@@ -68,6 +68,17 @@ class Fer2013:
             raise KeyError(name)
         return getattr(self, name)
 
+    def is_published(self) -> bool:
+        """Whether every split has the published number of images of every class."""
+        classes = len(self.class_names)
+        return all(
+            tuple(np.bincount(self.split(name).labels, minlength=classes)) == PUBLISHED_COUNTS[name] for name in SPLITS
+        )
+
+    def describe_split(self, name: str) -> str:
+        """The split for reports: `test (PrivateTest)` for the published FER2013, `test` for any other data."""
+        return f"{name} ({USAGE_OF_SPLIT[name]})" if self.is_published() else name
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the arrays of all splits and the class names: equal data, equal fingerprint."""
         digest = hashlib.sha256("\n".join(self.class_names).encode())

@@ -71,8 +71,7 @@ def constant_images(data: Fer2013) -> dict[str, tuple[int, ...]]:
 
 def differs_from_published(data: Fer2013) -> str | None:
     """One line that says how the split sizes or class counts differ from the published FER2013; None if equal."""
-    counts = class_counts(data)
-    if all(tuple(counts[name]) == PUBLISHED_COUNTS[name] for name in SPLITS):
+    if data.is_published():
         return None
     found = " / ".join(str(len(data.split(name))) for name in SPLITS)
     published = " / ".join(str(sum(PUBLISHED_COUNTS[name])) for name in SPLITS)

@@ -1,6 +1,5 @@
 """The pictures of a report. Every function returns a `matplotlib.figure.Figure`; none touches pyplot's global state."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from fer_jax.atomic import replace_file
 from fer_jax.evaluation.metrics import ClassificationMetrics
 
 # Okabe and Ito's palette ("Color Universal Design", 2008): told apart with any colour vision, and in gray.
@@ -23,10 +23,9 @@ _DPI = 160
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes `figure` as PNG to `path`; an interrupted write leaves what was there before."""
-    partial = path.with_name(f".{path.name}.partial")
     # Without the software's version in it, the same figure gives the same bytes.
-    figure.savefig(partial, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
-    os.replace(partial, path)
+    with replace_file(path) as beside:
+        figure.savefig(beside, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
 
 
 def confusion_matrix_figure(counts: np.ndarray, class_names: Sequence[str], title: str) -> Figure:

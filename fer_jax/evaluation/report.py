@@ -3,12 +3,12 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fer_jax import atomic
 from fer_jax.errors import InputError
 from fer_jax.evaluation import plots
 from fer_jax.evaluation.metrics import ClassificationMetrics, Predictions, classification_metrics
@@ -77,7 +77,7 @@ def write_report(
         "report.md": _markdown(metrics, headline, list(figures), provenance),
     }
     for name, text in texts.items():
-        _write_text(out / name, text)
+        atomic.write_text(out / name, text)
     return [out / name for name in (*figures, *texts)]
 
 
@@ -176,9 +176,3 @@ def _cell(value: str | int | float) -> str:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -16,20 +16,18 @@ LOWERINGS = ("auto", "native", "shift_and_add")
 """`auto` is shift_and_add on CPU and native elsewhere."""
 
 PADDINGS = ("same", "symmetric")
-"""How a strided convolution pads an even input: `same` as TensorFlow (less before than after), `symmetric` as PyTorch."""
+"""How a strided convolution pads: `same` as TensorFlow (less before than after), `symmetric` as PyTorch."""
 
 
 def padding_amounts(padding: str, size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after one axis of `size` pixels for `same` or `symmetric` padding; both give ceil(size/stride)."""
+    """Zeros before and after an axis of `size` pixels; the output has ceil(size / stride) pixels for both paddings."""
     if padding == "symmetric":
         return kernel // 2, kernel // 2
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
-def depthwise_conv(
-    x: jax.Array, kernel: jax.Array, *, stride: int, padding: str, lowering: str = "auto"
-) -> jax.Array:
+def depthwise_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: str, lowering: str = "auto") -> jax.Array:
     """Convolves each channel with its own kernel.
 
     Args:

@@ -1,4 +1,6 @@
-"""EfficientNet-B0 (Tan and Le 2019): the table of the paper, with the preprocessing of the Keras weights."""
+"""EfficientNet-B0 (Tan and Le 2019) by the table of the paper, and Lite0, its variant for mobile devices."""
+
+import dataclasses
 
 from fer_jax.models.inverted_residual import BackboneSpec, Preprocessing, Stage
 
@@ -22,4 +24,14 @@ EFFICIENTNET_B0 = BackboneSpec(
     squeeze_excite=0.25,
     drop_path=True,
     preprocessing=_IMAGENET,
+)
+
+# No gates and ReLU6 for swish, otherwise B0; there are no Keras weights, and the published ones want (x - 127) / 128:
+# https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+EFFICIENTNET_LITE0 = dataclasses.replace(
+    EFFICIENTNET_B0,
+    name="efficientnet_lite0",
+    activation="relu6",
+    squeeze_excite=0.0,
+    preprocessing=Preprocessing(mean=(127.0,) * 3, std=(128.0,) * 3),
 )

@@ -1,6 +1,7 @@
 """FerNet: one or more backbones, their pooled features concatenated, and the classifier of the paper."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -8,11 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fer_jax.expressions import NUM_EXPRESSIONS
-from fer_jax.models.efficientnet import EFFICIENTNET_B0
+from fer_jax.models.efficientnet import EFFICIENTNET_B0, EFFICIENTNET_LITE0
 from fer_jax.models.inverted_residual import Backbone, BackboneOptions, BackboneSpec
 from fer_jax.models.mobilenet import MOBILENET_V2
 
-BACKBONES = {spec.name: spec for spec in (EFFICIENTNET_B0, MOBILENET_V2)}
+BACKBONES = {spec.name: spec for spec in (EFFICIENTNET_B0, EFFICIENTNET_LITE0, MOBILENET_V2)}
 """The backbones by the name that configs use."""
 
 POOLINGS = {
@@ -37,7 +38,7 @@ class FerNetSpec:
     hidden_units: tuple[int, ...] = (4096, 1024)
     dropout: float = 0.2
     num_classes: int = NUM_EXPRESSIONS
-    options: BackboneOptions = BackboneOptions()
+    options: BackboneOptions = dataclasses.field(default_factory=BackboneOptions)
 
     @property
     def num_features(self) -> int:
@@ -56,7 +57,7 @@ class Classifier(nnx.Module):
         self.hidden = nnx.List(
             [
                 nnx.Linear(inputs, outputs, dtype=spec.options.dtype, **init)
-                for inputs, outputs in zip(widths, widths[1:], strict=False)
+                for inputs, outputs in itertools.pairwise(widths)
             ]
         )
         self.dropout = nnx.Dropout(spec.dropout)

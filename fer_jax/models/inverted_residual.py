@@ -63,6 +63,25 @@ class BackboneSpec:
     def num_blocks(self) -> int:
         return sum(stage.repeats for stage in self.stages)
 
+    def variant(self) -> dict:
+        """What the weights decided, as JSON: the name, `padding`, `batch_norm_epsilon` and `preprocessing`."""
+        return {
+            "name": self.name,
+            "padding": self.padding,
+            "batch_norm_epsilon": self.batch_norm_epsilon,
+            "preprocessing": dataclasses.asdict(self.preprocessing),
+        }
+
+    def with_variant(self, variant: dict) -> "BackboneSpec":
+        """This table with the padding, epsilon and preprocessing of `variant`; the inverse of `variant()`."""
+        preprocessing = {key: tuple(values) for key, values in variant["preprocessing"].items()}
+        return dataclasses.replace(
+            self,
+            padding=variant["padding"],
+            batch_norm_epsilon=variant["batch_norm_epsilon"],
+            preprocessing=Preprocessing(**preprocessing),
+        )
+
     def feature_size(self, input_size: int) -> int:
         """Height and width of the feature map of a square image of `input_size` pixels."""
         strides = [2, *(stage.stride for stage in self.stages)]
@@ -126,9 +145,7 @@ class InvertedResidual(nnx.Module):
         if spec.squeeze_excite:
             reduced = max(1, int(inputs * spec.squeeze_excite))
             self.squeeze_excite = SqueezeExcite(expanded, reduced, **pointwise)
-        self.project = ConvNorm(
-            Conv(expanded, stage.channels, **pointwise), BatchNorm(stage.channels, **norm), None
-        )
+        self.project = ConvNorm(Conv(expanded, stage.channels, **pointwise), BatchNorm(stage.channels, **norm), None)
         self.has_expand = stage.expansion != 1
         self.has_gate = bool(spec.squeeze_excite)
         self.is_residual = stride == 1 and inputs == stage.channels
@@ -181,8 +198,12 @@ class Backbone(nnx.Module):
         self.top = ConvNorm(top, BatchNorm(spec.top_channels, **norm), spec.activation)
         self.spec = spec
 
-    def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
-        x = self.stem(self.spec.preprocessing(images), train=train)
+    def stages(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> list[jax.Array]:
+        """The outputs of the stem, of each block and of the top: what a comparison layer by layer needs."""
+        outputs = [self.stem(self.spec.preprocessing(images), train=train)]
         for block in self.blocks:
-            x = block(x, train=train, rngs=rngs)
-        return self.top(x, train=train)
+            outputs.append(block(outputs[-1], train=train, rngs=rngs))
+        return [*outputs, self.top(outputs[-1], train=train)]
+
+    def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
+        return self.stages(images, train=train, rngs=rngs)[-1]

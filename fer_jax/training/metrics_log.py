@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from fer_jax import atomic
 from fer_jax.errors import InputError
 
 FILE_NAME = "metrics.jsonl"
@@ -48,9 +49,7 @@ class MetricsLog:
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / FILE_NAME
         kept = [] if resume_step is None else [line for line in read_metrics(workdir) if line["step"] <= resume_step]
-        partial = workdir / f".{FILE_NAME}.partial"
-        partial.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in kept), encoding="utf-8")
-        os.replace(partial, path)
+        atomic.write_text(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
 
         self._first_step = 0 if resume_step is None else resume_step + 1
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed by close)

@@ -1,0 +1,265 @@
+"""The configuration of a run: the paper's Table 1 as typed, locked defaults, and the checks on what users change."""
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from ml_collections.config_dict import placeholder
+
+from fer_jax.data.augment import Augmentation
+from fer_jax.errors import InputError
+from fer_jax.models.depthwise import LOWERINGS
+from fer_jax.models.fernet import BACKBONES, POOLINGS, FerNetSpec
+from fer_jax.models.inverted_residual import BackboneOptions, BackboneSpec
+
+INITS = ("keras", "scratch")
+"""Named initial weights of the backbones; any other value of `config.init` is the path of a safetensors file."""
+
+
+def default_config() -> ConfigDict:
+    """Table 1 of the paper for EfficientNetB0, with this project's options at rest.
+
+    The paper does not state the augmentation's ranges, the pooling, nor the decay of the running statistics; the
+    ranges are common choices, the pooling and the decay are the defaults of Keras.
+    """
+    config = ConfigDict()
+    config.seed = 0
+    config.init = "keras"
+
+    config.data = ConfigDict()
+    # The fraction of `train` that becomes `validation` in an image folder that has none.
+    config.data.validation_fraction = placeholder(float)
+
+    config.augment = ConfigDict(dataclasses.asdict(Augmentation()))
+
+    config.model = ConfigDict()
+    config.model.backbones = ("efficientnet_b0",)
+    config.model.input_size = 200
+    config.model.pooling = "avg"
+    config.model.hidden_units = (4096, 1024)
+    config.model.dropout = 0.2
+    config.model.drop_path = 0.2
+    config.model.batch_norm_momentum = 0.99
+    config.model.depthwise_lowering = "auto"
+    config.model.dtype = "float32"
+
+    config.train = ConfigDict()
+    config.train.batch_size = 32
+    config.train.epochs = 100
+    config.train.label_smoothing = 0.0
+    config.train.log_every_steps = 50
+
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup_epochs = 0.0
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.gradient_clip_norm = 0.0
+
+    config.eval = ConfigDict()
+    config.eval.batch_size = 256
+    return config.lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rule:
+    """What a key may hold, in words, and the test of it."""
+
+    expected: str
+    holds: object
+
+
+def _one_of(choices: Sequence[str]) -> _Rule:
+    return _Rule("one of " + ", ".join(choices), lambda value: value in choices)
+
+
+def _number(low: float, high: float = math.inf, *, low_open: bool = False, high_open: bool = False) -> _Rule:
+    def holds(value):
+        above = value > low if low_open else value >= low
+        below = value < high if high_open else value <= high
+        return math.isfinite(value) and above and below
+
+    bounds = f"{'above' if low_open else 'at least'} {low:g}"
+    if high != math.inf:
+        bounds += f" and {'below' if high_open else 'at most'} {high:g}"
+    return _Rule(f"a number {bounds}", holds)
+
+
+def _tuple_of(expected: str, holds) -> _Rule:
+    return _Rule(expected, lambda values: all(holds(value) for value in values))
+
+
+_RULES = {
+    "seed": _number(0, 2**32 - 1),
+    "init": _Rule("keras, scratch or the path of a safetensors file", bool),
+    "data.validation_fraction": _Rule(
+        "None or a number above 0 and below 1", lambda value: value is None or 0 < value < 1
+    ),
+    "model.backbones": _Rule(
+        "one or more different names out of " + ", ".join(BACKBONES),
+        lambda names: names and len(set(names)) == len(names) and all(name in BACKBONES for name in names),
+    ),
+    "model.input_size": _number(32, 1024),
+    "model.pooling": _one_of(tuple(POOLINGS)),
+    "model.hidden_units": _tuple_of(
+        "integers of at least 1, such as (4096, 1024)", lambda units: type(units) is int and units >= 1
+    ),
+    "model.dropout": _number(0, 1, high_open=True),
+    "model.drop_path": _number(0, 1, high_open=True),
+    "model.batch_norm_momentum": _number(0, 1, high_open=True),
+    "model.depthwise_lowering": _one_of(LOWERINGS),
+    "model.dtype": _one_of(("float32", "bfloat16")),
+    "train.batch_size": _number(1),
+    "train.epochs": _number(1),
+    "train.label_smoothing": _number(0, 1, high_open=True),
+    "train.log_every_steps": _number(1),
+    "optimizer.learning_rate": _number(0, low_open=True),
+    "optimizer.schedule": _one_of(("constant", "cosine")),
+    "optimizer.warmup_epochs": _number(0),
+    "optimizer.weight_decay": _number(0),
+    "optimizer.gradient_clip_norm": _number(0),
+    "eval.batch_size": _number(1),
+}
+
+
+def flatten(config: ConfigDict) -> dict:
+    """All values of a config by dotted key, in sorted order."""
+    flat = {}
+    for key, value in sorted(config.items()):
+        if isinstance(value, ConfigDict):
+            flat.update({f"{key}.{inner}": v for inner, v in flatten(value).items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raises `InputError`, naming the key, what it holds and what it may hold, unless every value is possible."""
+    flat = flatten(config)
+    for key, rule in _RULES.items():
+        if not rule.holds(flat[key]):
+            raise InputError(f"config.{key}={flat[key]!r}: expected {rule.expected}")
+    Augmentation(**config.augment)
+    if config.optimizer.warmup_epochs >= config.train.epochs:
+        raise InputError(
+            f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs:g}: expected fewer than the "
+            f"{config.train.epochs} epochs of config.train.epochs"
+        )
+
+
+def _unlike_default(config: ConfigDict) -> str | None:
+    """What makes a config's keys or types differ from the defaults', or None."""
+    flat, default = flatten(config), flatten(default_config())
+    for key in flat:
+        if key not in default:
+            return f"config.{key} is not a key{_nearest(key, default)}"
+    for key, value in default.items():
+        if key not in flat:
+            return f"config.{key} is missing; start from fer_jax.config.default_config()"
+        if value is not None and type(flat[key]) is not type(value):
+            return f"config.{key}={flat[key]!r}: expected {_KINDS[type(value)]}"
+    return None
+
+
+_KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or False", tuple: "a tuple"}
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    """A hint at the known name that looks most like `key`."""
+    names = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if not names:
+        last = key.rpartition(".")[2]
+        names = [name for name in known if name.rpartition(".")[2] == last][:1]
+    return f"; did you mean config.{names[0]}?" if names else ""
+
+
+def load_config(arguments: Sequence[str]) -> ConfigDict:
+    """The config of a command line such as `["--config=configs/quickstart.py", "--config.train.epochs=2"]`.
+
+    Raises `InputError` for a file that is missing or broken, an unknown key (with the nearest valid name), a value of
+    the wrong type, and an impossible value.
+    """
+    argv = ["", *arguments]
+    keys = [a.removeprefix("--config.").partition("=")[0] for a in arguments if a.startswith("--config.")]
+    known = flatten(default_config())
+    for key in keys:
+        if key not in known:
+            raise InputError(f"config.{key} is not a key{_nearest(key, known)}")
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    try:
+        rest = values(argv)
+        config = values.config
+        if not isinstance(config, ConfigDict):
+            raise InputError("no config: give one, such as --config=configs/quickstart.py")
+        # A file that could not be loaded raises only where its values are read.
+        problem = _unlike_default(config)
+    except flags.Error as error:
+        raise InputError(str(error).partition("\n")[0].removeprefix("flag --")) from None
+    except OSError as error:
+        raise InputError(f"config file: {_last_line(error)}") from None
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's config file may raise
+        raise InputError(f"config file: {type(error).__name__}: {_last_line(error)}") from None
+    if rest[1:]:
+        raise InputError(f"unknown argument {rest[1]!r}")
+    if problem:
+        raise InputError(problem)
+    check_config(config)
+    return config
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as stable, indented JSON: the form of the golden files and of `config.json` in a run's folder."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples."""
+
+    def tuples(value):
+        if isinstance(value, dict):
+            return {key: tuples(inner) for key, inner in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    return ConfigDict(tuples(json.loads(text))).lock()
+
+
+def differences(config: ConfigDict, other: ConfigDict) -> list[str]:
+    """One line for each key whose value differs: `key: value in config, value in other`."""
+    ours, theirs = flatten(config), flatten(other)
+    return [
+        f"{key}: {ours.get(key)!r} and {theirs.get(key)!r}"
+        for key in sorted(ours | theirs)
+        if ours.get(key) != theirs.get(key)
+    ]
+
+
+def model_spec(config: ConfigDict, backbones: Sequence[BackboneSpec], num_classes: int) -> FerNetSpec:
+    """The network that a config describes, on backbones as their initial weights want them."""
+    options = BackboneOptions(
+        drop_path=config.model.drop_path,
+        batch_norm_momentum=config.model.batch_norm_momentum,
+        dtype=jnp.dtype(config.model.dtype),
+        depthwise_lowering=config.model.depthwise_lowering,
+    )
+    return FerNetSpec(
+        backbones=tuple(backbones),
+        input_size=config.model.input_size,
+        pooling=config.model.pooling,
+        hidden_units=tuple(config.model.hidden_units),
+        dropout=config.model.dropout,
+        num_classes=num_classes,
+        options=options,
+    )

@@ -1,0 +1,90 @@
+"""The training step and the evaluation step: pure functions of arrays, jitted once by `train.py`.
+
+Every random draw of a step comes from keys folded out of (seed, step) and, for the augmentation, the example, so a
+step computes the same whenever and wherever it runs.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from clu import metrics as clu_metrics
+from flax import nnx, struct
+
+from fer_jax.data import augment
+from fer_jax.data.resident import ResidentSplit
+from fer_jax.training.state import TrainState
+
+
+@struct.dataclass
+class TrainMetrics(clu_metrics.Collection):
+    """Means over the examples seen since the metrics were last empty, in training mode (dropout, augmentation)."""
+
+    loss: clu_metrics.Average.from_output("loss")
+    accuracy: clu_metrics.Accuracy
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """Softmax cross-entropy in nats by example: logits [n, c], labels int [n] -> [n]."""
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def train_step(
+    state: TrainState,
+    metrics: TrainMetrics,
+    data: ResidentSplit,
+    order: jax.Array,
+    *,
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    augmentation: augment.Augmentation,
+    input_size: int,
+    label_smoothing: float,
+    seed: int,
+    batch_sharding: jax.sharding.Sharding,
+) -> tuple[TrainState, TrainMetrics]:
+    """One step of training on one batch.
+
+    Args:
+      state: the state before the step.
+      metrics: what the epoch's earlier steps accumulated.
+      data: the training split.
+      order: int32 [steps_per_epoch, batch], the epoch's batches; the step's place in the epoch picks the row.
+
+    Returns:
+      The state after the step and the metrics with the batch added.
+    """
+    ids = jax.lax.with_sharding_constraint(order[state.step % order.shape[0]], batch_sharding)
+    labels = data.labels[ids]
+    augment_key, model_key = jax.random.split(jax.random.key(seed))
+    dropout_key, drop_path_key = jax.random.split(jax.random.fold_in(model_key, state.step))
+    keys = augment.example_keys(augment_key, state.step, data.row_ids[ids])
+    images = augment.augment(data.images[ids], keys, augmentation, input_size)
+
+    def loss_fn(params):
+        model = nnx.merge(graphdef, params, state.batch_stats)
+        logits = model(images, train=True, rngs=nnx.Rngs(dropout=dropout_key, drop_path=drop_path_key))
+        loss = cross_entropy(logits, labels, label_smoothing)
+        return loss.mean(), (loss, logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
+
+    gradients, (loss, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    batch_metrics = TrainMetrics.single_from_model_output(loss=loss, logits=logits, labels=labels)
+    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics.merge(batch_metrics)
+
+
+def predict_step(
+    params: dict,
+    batch_stats: dict,
+    images: jax.Array,
+    ids: jax.Array,
+    *,
+    graphdef: nnx.GraphDef,
+    input_size: int,
+    batch_sharding: jax.sharding.Sharding,
+) -> jax.Array:
+    """Logits float32 [batch, classes] of `images[ids]` (uint8 [n, 48, 48]); rows with id -1 are filling."""
+    ids = jax.lax.with_sharding_constraint(ids, batch_sharding)
+    inputs = augment.resize(images[jnp.maximum(ids, 0)], input_size)
+    return nnx.merge(graphdef, params, batch_stats)(inputs, train=False)

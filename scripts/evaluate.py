@@ -1,0 +1,70 @@
+"""Evaluates a checkpoint: python scripts/evaluate.py --checkpoint=DIR --data=SOURCE --split=test --out=DIR
+
+The model is rebuilt from the checkpoint alone: DIR is a run's folder (its best epoch), or one epoch's folder under
+checkpoints/. Writes report.md, report.json, predictions.csv and the pictures into --out.
+"""
+
+import argparse
+from pathlib import Path
+
+from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.sources import load
+from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.evaluation.metrics import Predictions, classification_metrics
+from fer_jax.evaluation.report import write_report
+from fer_jax.inference import TrainedModel
+from fer_jax.training.compile_cache import enable_compile_cache
+
+
+@exit_on_input_error
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--checkpoint", required=True, type=Path, help="a run's folder")
+    parser.add_argument("--data", required=True, help="where the images come from, as for train.py")
+    parser.add_argument("--split", choices=("validation", "test"), required=True)
+    parser.add_argument("--out", required=True, type=Path, help="the folder for the report")
+    parser.add_argument("--no-faces", action="store_true", help="leave out the sample grid, to publish the report")
+    args = parser.parse_args()
+
+    if args.out.exists() and not args.out.is_dir():
+        raise InputError(f"{args.out}: is a file; expected the folder for the report")
+    enable_compile_cache()
+    model = TrainedModel(args.checkpoint)
+    data = load(args.data, validation_fraction=model.config.data.validation_fraction, seed=model.config.seed)
+    if data.class_names != model.class_names:
+        raise InputError(
+            f"{args.data}: has the classes {', '.join(data.class_names)}; the model was trained for "
+            f"{', '.join(model.class_names)}"
+        )
+    split = data.split(args.split)
+    predictions = Predictions(split.row_ids, split.labels, model.probabilities(split.images))
+    files = write_report(
+        args.out,
+        predictions=predictions,
+        class_names=model.class_names,
+        images=split.images,
+        history=model.record["history"],
+        provenance=model.provenance() | _provenance_of(data, args),
+        include_faces=not args.no_faces,
+    )
+    metrics = classification_metrics(predictions.labels, predictions.probabilities, model.class_names)
+    low, high = metrics.accuracy_interval
+    print(
+        f"accuracy {100 * metrics.accuracy:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}) and macro-F1 "
+        f"{metrics.macro_f1:.4f} on {len(split):,} images of {data.describe_split(args.split)}"
+    )
+    print(f"report: {files[-1]}")
+
+
+def _provenance_of(data: Fer2013, args: argparse.Namespace) -> dict[str, str | int]:
+    return {
+        "evaluated on": f"{data.describe_split(args.split)}, {len(data.split(args.split)):,} images",
+        "evaluation data": data.source,
+        "evaluation data fingerprint": data.fingerprint(),
+    }
+
+
+if __name__ == "__main__":
+    main()
