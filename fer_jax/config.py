@@ -5,6 +5,7 @@ import difflib
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax.numpy as jnp
 from absl import flags
@@ -184,6 +185,9 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
     Raises `InputError` for a file that is missing or broken, an unknown key (with the nearest valid name), a value of
     the wrong type, and an impossible value.
     """
+    for path in (a.removeprefix("--config=") for a in arguments if a.startswith("--config=")):
+        if not Path(path).is_file():
+            raise InputError(f"--config={path}: no such file; the configs of the paper's experiments are in configs/")
     argv = ["", *arguments]
     keys = [a.removeprefix("--config.").partition("=")[0] for a in arguments if a.startswith("--config.")]
     known = flatten(default_config())

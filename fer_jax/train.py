@@ -1,6 +1,5 @@
 """Training, from a config and data to checkpoints and curves: one loop, read from top to bottom."""
 
-import functools
 import math
 import time
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from ml_collections import ConfigDict
 from fer_jax import atomic
 from fer_jax.config import check_config, model_spec, to_json
 from fer_jax.data import resident
-from fer_jax.data.augment import Augmentation
 from fer_jax.data.fer2013 import Fer2013
 from fer_jax.errors import InputError
 from fer_jax.inference import Predictor
@@ -26,7 +24,7 @@ from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from fer_jax.training.progress import TrainingProgress
 from fer_jax.training.run_folder import describe, open_run_folder
 from fer_jax.training.state import create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, cross_entropy, train_step
+from fer_jax.training.step import TrainMetrics, cross_entropy, jit_train_step
 
 
 def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
@@ -73,20 +71,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
 
     # ---- The two compiled functions.
     predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh)
-    step_fn = jax.jit(
-        functools.partial(
-            train_step,
-            graphdef=graphdef,
-            optimizer=optimizer,
-            augmentation=Augmentation(**config.augment),
-            input_size=config.model.input_size,
-            label_smoothing=config.train.label_smoothing,
-            seed=config.seed,
-            batch_sharding=meshes.split_batch(mesh),
-        ),
-        donate_argnums=(0, 1),
-        out_shardings=replicated,
-    )
+    step_fn = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
 
     def epoch_order(epoch: int) -> jax.Array:
         return jax.device_put(resident.epoch_order(config.seed, epoch, len(data.train), batch_size), replicated)
@@ -150,7 +135,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
                 }
 
                 # ---- Save and report.
-                history.append(entry)
+                # A new list: the checkpoints may still be writing the record of the epoch before.
+                history = [*history, entry]
                 improved = best is None or entry["validation_accuracy"] > best["validation_accuracy"]
                 best = entry if improved else best
                 record = {**description, "epoch": epoch, "metrics": entry, "best": best, "history": history}

@@ -47,7 +47,7 @@ class Checkpoints:
         progress = {"step": template.step, "opt_state": template.opt_state}
         items = _restore_model_items(template.params, template.batch_stats)
         items["progress"] = ocp.args.StandardRestore(_abstract(progress))
-        restored = _restore(self._last, epoch, items)
+        restored = _read(self._last.directory / str(epoch), items)
         state = TrainState(**restored.model, **restored.progress)
         return state, restored.record
 
@@ -70,8 +70,7 @@ class SavedModel:
 
     def restore(self, params: Any, batch_stats: Any) -> tuple[Any, Any]:
         """Parameters and running statistics, shaped and placed like the arguments (arrays or shapes)."""
-        with _reader(self.folder) as manager:
-            model = _restore(manager, self.epoch, _restore_model_items(params, batch_stats)).model
+        model = _read(self.folder / str(self.epoch), _restore_model_items(params, batch_stats)).model
         return model["params"], model["batch_stats"]
 
 
@@ -87,23 +86,16 @@ def find_model(path: str | Path) -> SavedModel:
         folder, epoch = path.parent, int(path.name)
     else:
         folder, epoch = (path / _BEST if (path / _BEST).is_dir() else path), None
-    with _reader(folder) as manager:
-        epochs = manager.all_steps()
-        if not epochs or epoch not in (None, *epochs):
-            raise InputError(f"{path}: holds no checkpoint; expected a run's folder, as given to train.py by --workdir")
-        epoch = max(epochs) if epoch is None else epoch
-        record = _restore(manager, epoch, {"record": ocp.args.JsonRestore()}).record
+    epochs = ocp.utils.checkpoint_steps(folder)
+    if not epochs or epoch not in (None, *epochs):
+        raise InputError(f"{path}: holds no checkpoint; expected a run's folder, as given to train.py by --workdir")
+    epoch = max(epochs) if epoch is None else epoch
+    record = _read(folder / str(epoch), {"record": ocp.args.JsonRestore()}).record
     return SavedModel(folder, epoch, record)
 
 
 def _writer(folder: Path, max_to_keep: int) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, create=True)
-    return ocp.CheckpointManager(folder.resolve(), options=options)
-
-
-def _reader(folder: Path) -> ocp.CheckpointManager:
-    # Interval 0 is what a read-only manager would otherwise set itself, with a warning.
-    options = ocp.CheckpointManagerOptions(create=False, read_only=True, save_interval_steps=0)
     return ocp.CheckpointManager(folder.resolve(), options=options)
 
 
@@ -117,14 +109,13 @@ def _restore_model_items(params: Any, batch_stats: Any) -> dict:
     return {"model": ocp.args.StandardRestore(model), "record": ocp.args.JsonRestore()}
 
 
-def _restore(manager: ocp.CheckpointManager, epoch: int, items: dict):
+def _read(place: Path, items: dict):
     try:
-        return manager.restore(epoch, args=ocp.args.Composite(**items))
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(place, args=ocp.args.Composite(**items))
     except Exception as error:  # damage shows in as many ways as there are files
         first_line = str(error).partition("\n")[0]
-        raise InputError(
-            f"{manager.directory / str(epoch)}: the checkpoint cannot be read ({type(error).__name__}: {first_line})"
-        ) from error
+        raise InputError(f"{place}: the checkpoint cannot be read ({type(error).__name__}: {first_line})") from error
 
 
 def _abstract(tree: Any) -> Any:

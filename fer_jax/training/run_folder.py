@@ -22,7 +22,7 @@ def describe(config: ConfigDict, data: Fer2013, backbones: Sequence[InitialBackb
     `split_roles` says for each role which split plays it; `selected_on` is the role that picks the best
     epoch. The test split has no part in training.
     """
-    return {
+    description = {
         "fer_jax": fer_jax.__version__,
         "config": to_json(config),
         "class_names": list(data.class_names),
@@ -35,6 +35,8 @@ def describe(config: ConfigDict, data: Fer2013, backbones: Sequence[InitialBackb
         },
         "backbones": [{**backbone.spec.variant(), "initial_weights": backbone.origin} for backbone in backbones],
     }
+    # As it will be read back: JSON turns tuples into lists.
+    return json.loads(json.dumps(description))
 
 
 def open_run_folder(workdir: Path, description: dict) -> bool:

@@ -4,14 +4,18 @@ Every random draw of a step comes from keys folded out of (seed, step) and, for 
 step computes the same whenever and wherever it runs.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
 from clu import metrics as clu_metrics
 from flax import nnx, struct
+from ml_collections import ConfigDict
 
 from fer_jax.data import augment
 from fer_jax.data.resident import ResidentSplit
+from fer_jax.training import mesh as meshes
 from fer_jax.training.state import TrainState
 
 
@@ -72,6 +76,23 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     batch_metrics = TrainMetrics.single_from_model_output(loss=loss, logits=logits, labels=labels)
     return TrainState(state.step + 1, params, batch_stats, opt_state), metrics.merge(batch_metrics)
+
+
+def jit_train_step(
+    config: ConfigDict, *, graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh
+) -> jax.stages.Wrapped:
+    """`train_step` with what a config fixes, jitted for a mesh; it consumes the state and the metrics it is given."""
+    step = functools.partial(
+        train_step,
+        graphdef=graphdef,
+        optimizer=optimizer,
+        augmentation=augment.Augmentation(**config.augment),
+        input_size=config.model.input_size,
+        label_smoothing=config.train.label_smoothing,
+        seed=config.seed,
+        batch_sharding=meshes.split_batch(mesh),
+    )
+    return jax.jit(step, donate_argnums=(0, 1), out_shardings=meshes.replicated(mesh))
 
 
 def predict_step(

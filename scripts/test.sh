@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Runs the tests, making the environment if there is none; arguments go to pytest. `-m slow` runs the long checks.
+set -euo pipefail
+source "$(dirname "$0")/environment.sh" "[test]"
+
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+if [ $# -gt 0 ]; then
+    exec .venv/bin/python -m pytest "$@"
+fi
+.venv/bin/python -m pytest
+# What touches Flax modules once more in NNX's coming tree mode, where modules are plain pytrees.
+NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false .venv/bin/python -m pytest tests/models tests/training/test_step.py

@@ -1,0 +1,146 @@
+"""The networks: published sizes, shapes, drop rates, and what training mode does."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from fer_jax.models.efficientnet import EFFICIENTNET_B0
+from fer_jax.models.fernet import FerNet, FerNetSpec
+from fer_jax.models.inverted_residual import Backbone, BackboneOptions
+from fer_jax.models.mobilenet import MOBILENET_V2
+from fer_jax.models.summary import layer_table
+
+
+def size(module, kind):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, kind)))
+
+
+def shapes(spec, input_size=200):
+    """A backbone of shapes and the shapes of its outputs for one image."""
+    backbone = nnx.eval_shape(lambda: Backbone(spec, BackboneOptions(), rngs=nnx.Rngs(0)))
+    graphdef, state = nnx.split(backbone)
+    image = jax.ShapeDtypeStruct((1, input_size, input_size), jnp.float32)
+    outputs = jax.eval_shape(lambda state, image: nnx.merge(graphdef, state).stages(image), state, image)
+    return backbone, [output.shape[1:] for output in outputs]
+
+
+@pytest.mark.parametrize(
+    ("spec", "parameters", "statistics", "sizes"),
+    [
+        # Keras' counts without top (efficientnetb0_notop, mobilenet_v2 no_top); sizes after the stem and each stage.
+        (EFFICIENTNET_B0, 4_007_548, 42_016, [100, 100, 50, 25, 13, 13, 7, 7]),
+        (MOBILENET_V2, 2_223_872, 34_112, [100, 100, 50, 25, 13, 13, 7, 7]),
+    ],
+    ids=["efficientnet_b0", "mobilenet_v2"],
+)
+def test_published_sizes_at_200_pixels(spec, parameters, statistics, sizes):
+    backbone, outputs = shapes(spec)
+    assert size(backbone, nnx.Param) == parameters
+    assert size(backbone, nnx.BatchStat) == statistics
+    assert outputs[-1] == (7, 7, 1280)
+    ends = np.cumsum([stage.repeats for stage in spec.stages])
+    assert [outputs[i][0] for i in (0, *ends)] == sizes
+    assert spec.feature_size(200) == 7
+
+
+def test_efficientnet_drop_rates_are_those_of_keras():
+    backbone, _ = shapes(EFFICIENTNET_B0)
+    rates = {i: block.drop_path_rate for i, block in enumerate(backbone.blocks) if block.is_residual}
+    expected = {2: 0.025, 4: 0.05, 6: 0.075, 7: 0.0875, 9: 0.1125, 10: 0.125, 12: 0.15, 13: 0.1625, 14: 0.175}
+    assert rates == pytest.approx(expected)
+
+
+def test_mobilenet_adds_where_keras_adds_and_drops_no_path():
+    backbone, _ = shapes(MOBILENET_V2)
+    assert [i for i, block in enumerate(backbone.blocks) if block.is_residual] == [2, 4, 5, 7, 8, 9, 11, 12, 14, 15]
+    assert all(block.drop_path_rate == 0 for block in backbone.blocks)
+
+
+@pytest.mark.parametrize(
+    ("backbones", "pooling", "features"),
+    [
+        ((EFFICIENTNET_B0,), "avg", 1280),
+        ((EFFICIENTNET_B0, MOBILENET_V2), "max", 2560),
+        ((MOBILENET_V2,), "flatten", 62_720),
+    ],
+)
+def test_classifier_takes_the_features_of_all_backbones(backbones, pooling, features):
+    spec = FerNetSpec(backbones, pooling=pooling)
+    assert spec.num_features == features
+    model = nnx.eval_shape(lambda: FerNet(spec, rngs=nnx.Rngs(0)))
+    first, second = model.classifier.hidden
+    assert first.kernel.shape == (features, 4096)
+    assert second.kernel.shape == (4096, 1024)
+    assert model.classifier.logits.kernel.shape == (1024, 7)
+    graphdef, state = nnx.split(model)
+    image = jax.ShapeDtypeStruct((2, 200, 200), jnp.float32)
+    logits = jax.eval_shape(lambda state, image: nnx.merge(graphdef, state)(image), state, image)
+    assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tiny_backbone):
+    return FerNet(FerNetSpec((tiny_backbone,), input_size=32, hidden_units=(16,)), rngs=nnx.Rngs(0))
+
+
+def images(n=8):
+    return jnp.array(np.random.default_rng(0).uniform(0, 255, (n, 32, 32)).astype(np.float32))
+
+
+def test_gray_is_rgb_with_equal_channels(tiny_model):
+    gray = images()
+    rgb = jnp.repeat(gray[..., None], 3, axis=-1)
+    np.testing.assert_allclose(tiny_model(gray), tiny_model(rgb), atol=1e-5)
+
+
+def test_evaluation_does_not_depend_on_the_batch(tiny_model):
+    whole = tiny_model(images())
+    np.testing.assert_allclose(tiny_model(images()[:3]), whole[:3], atol=1e-5)
+
+
+def test_training_mode_draws_from_its_keys_and_updates_statistics(tiny_backbone):
+    model = FerNet(FerNetSpec((tiny_backbone,), input_size=32, hidden_units=(16,)), rngs=nnx.Rngs(0))
+
+    def run(seed):
+        return np.asarray(model(images(), train=True, rngs=nnx.Rngs(seed)))
+
+    before = np.asarray(model.backbones["tiny"].stem.norm.mean[...])
+    first, again, other = run(1), run(1), run(2)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+    assert np.abs(model.backbones["tiny"].stem.norm.mean[...] - before).max() > 1e-3
+
+
+def test_bfloat16_agrees_with_float32_to_its_precision(tiny_backbone):
+    def logits(dtype):
+        options = BackboneOptions(dtype=jnp.dtype(dtype))
+        spec = FerNetSpec((tiny_backbone,), input_size=32, hidden_units=(16,), options=options)
+        return FerNet(spec, rngs=nnx.Rngs(0)).features(images())
+
+    low, full = logits("bfloat16"), logits("float32")
+    assert low.dtype == jnp.float32, "features are pooled in float32"
+    difference = np.abs(low - full).max() / np.std(full)
+    assert 1e-5 < difference < 0.1
+
+
+def test_weights_decide_padding_epsilon_and_preprocessing(tiny_backbone):
+    variant = dataclasses.replace(tiny_backbone, padding="symmetric", batch_norm_epsilon=1e-5)
+    assert tiny_backbone.with_variant(variant.variant()) == variant
+    outputs = [
+        Backbone(spec, BackboneOptions(), rngs=nnx.Rngs(0))(images())
+        for spec in (tiny_backbone, variant, tiny_backbone)
+    ]
+    np.testing.assert_array_equal(outputs[0], outputs[2])
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-2
+
+
+def test_layer_table_adds_up():
+    table = layer_table(FerNetSpec((EFFICIENTNET_B0, MOBILENET_V2)))
+    assert "4,007,548" in table
+    assert "2,223,872" in table
+    classifier = 2560 * 4096 + 4096 + 4096 * 1024 + 1024 + 1024 * 7 + 7
+    assert f"{4_007_548 + 2_223_872 + classifier:,}" in table

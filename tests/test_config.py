@@ -1,0 +1,146 @@
+"""Configs: what they resolve to, and what is refused."""
+
+import json
+import shutil
+
+import pytest
+
+from fer_jax import config as configs
+from fer_jax.config import check_config, default_config, differences, from_json, load_config, to_json
+from fer_jax.errors import InputError
+
+NAMES = ("efficientnet_b0", "mobilenet_v2", "hybrid_imagenet_finetuned", "quickstart")
+
+
+def load(repository, name, *overrides):
+    return load_config([f"--config={repository}/configs/{name}.py", *overrides])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_is_the_golden_one(repository, name):
+    """A change of a default is a change of every experiment: it has to be made here as well."""
+    golden = (repository / "tests" / "golden" / f"{name}.json").read_text()
+    assert to_json(load(repository, name)) == golden
+
+
+def test_every_config_has_a_golden_one(repository):
+    assert {path.stem for path in (repository / "configs").glob("*.py")} == set(NAMES)
+
+
+def test_defaults_are_table_1_of_the_paper():
+    config = default_config()
+    table_1 = {
+        "model.input_size": 200,
+        "train.batch_size": 32,
+        "train.epochs": 100,
+        "model.dropout": 0.2,
+        "optimizer.learning_rate": 0.001,
+        "model.hidden_units": (4096, 1024),
+    }
+    flat = configs.flatten(config)
+    assert {key: flat[key] for key in table_1} == table_1
+
+
+def test_overrides_are_typed(repository):
+    config = load(
+        repository,
+        "mobilenet_v2",
+        "--config.optimizer.learning_rate=1",
+        "--config.model.hidden_units=(8,)",
+        "--config.data.validation_fraction=0.1",
+        "--config.augment.horizontal_flip=false",
+        "--config.model.backbones=('efficientnet_b0', 'mobilenet_v2')",
+    )
+    assert config.optimizer.learning_rate == 1.0
+    assert config.model.hidden_units == (8,)
+    assert config.data.validation_fraction == 0.1
+    assert config.augment.horizontal_flip is False
+    assert config.model.backbones == ("efficientnet_b0", "mobilenet_v2")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.optimizer.learning_rat=1", "did you mean config.optimizer.learning_rate?"),
+        ("--config.optimiser.learning_rate=1", "did you mean config.optimizer.learning_rate?"),
+        ("--config.learning_rate=1", "did you mean config.optimizer.learning_rate?"),
+        ("--config.train.epochs=ten", "config.train.epochs=ten"),
+        ("--config.train.epochs=1.5", "config.train.epochs=1.5"),
+        ("--config.train.epochs=0", "config.train.epochs=0: expected a number at least 1"),
+        ("--config.augment.horizontal_flip=perhaps", "perhaps"),
+        ("--config.model.dropout=1", "config.model.dropout=1.0: expected a number at least 0 and below 1"),
+        ("--config.optimizer.learning_rate=0", "expected a number above 0"),
+        ("--config.optimizer.learning_rate=nan", "expected a number above 0"),
+        ("--config.optimizer.schedule=linear", "expected one of constant, cosine"),
+        ("--config.optimizer.warmup_epochs=100", "fewer than the 100 epochs"),
+        ("--config.model.backbones=('resnet',)", "names out of efficientnet_b0, "),
+        ("--config.model.backbones=('mobilenet_v2','mobilenet_v2')", "different names"),
+        ("--config.model.backbones=()", "one or more"),
+        ("--config.model.hidden_units=(0,)", "integers of at least 1"),
+        ("--config.model.input_size=16", "at least 32"),
+        ("--config.augment.rotation_range=90", "config.augment.rotation_range"),
+        ("--config.data.validation_fraction=1", "above 0 and below 1"),
+        ("--config.train=3", "config.train"),
+        ("--learning_rate=3", "learning_rate"),
+        ("stray", "stray"),
+    ],
+)
+def test_bad_override_is_one_clear_line(repository, override, message):
+    with pytest.raises(InputError) as error:
+        load(repository, "efficientnet_b0", override)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_config_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.py"):
+        load_config([f"--config={tmp_path}/nowhere.py"])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("raise RuntimeError('broken')", "broken"),
+        ("def get_config():\n    return 3", "config"),
+        ("from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'seed': 0})", "is missing"),
+        (
+            "from fer_jax.config import default_config\ndef get_config():\n    config = default_config()\n"
+            "    with config.unlocked():\n        config.train.epoch = 3\n    return config",
+            "config.train.epoch is not a key; did you mean config.train.epochs?",
+        ),
+    ],
+)
+def test_bad_config_file_is_one_clear_line(tmp_path, body, message):
+    path = tmp_path / "mine.py"
+    path.write_text(body)
+    with pytest.raises(InputError) as error:
+        load_config([f"--config={path}"])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_user_config_may_live_anywhere(repository, tmp_path):
+    shutil.copy(repository / "configs" / "quickstart.py", tmp_path / "mine.py")
+    assert load_config([f"--config={tmp_path}/mine.py"]) == load(repository, "quickstart")
+
+
+def test_json_gives_back_the_config():
+    config = default_config()
+    back = from_json(to_json(config))
+    assert back.to_dict() == config.to_dict()
+    assert back.model.hidden_units == (4096, 1024)
+    assert json.loads(to_json(config))["model"]["input_size"] == 200
+    with pytest.raises(AttributeError):
+        back.unknown = 1
+
+
+def test_differences_name_the_keys():
+    config, other = default_config(), default_config()
+    assert differences(config, other) == []
+    other.train.epochs = 3
+    assert differences(config, other) == ["train.epochs: 100 and 3"]
+
+
+def test_check_config_passes_the_defaults():
+    check_config(default_config())
