@@ -24,6 +24,6 @@ fi
 wanted=$(cat pyproject.toml requirements.txt requirements-test.txt | cksum)$1
 if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
     echo "installing fer_jax and what it needs into .venv (a few minutes)"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$1"
+    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$1"
     echo "$wanted" > .venv/installed
 fi

@@ -5,7 +5,7 @@ set -euo pipefail
 source "$(dirname "$0")/environment.sh" ""
 
 run=${1:-runs/quickstart}
-data=synthetic:8000
+data=synthetic
 .venv/bin/python scripts/train.py --config=configs/quickstart.py --data="$data" --workdir="$run"
 .venv/bin/python scripts/evaluate.py --checkpoint="$run" --data="$data" --split=test --out="$run/report"
 echo

@@ -16,7 +16,7 @@ _ACCEPTED = (
     "expected 'synthetic', 'synthetic:N' (N training images), a .csv file, an image folder "
     "(train|validation|test/<class>/<image>), or a folder with the dataset of scripts/prepare_data.py"
 )
-_SYNTHETIC_TRAIN = 2800
+_SYNTHETIC_TRAIN = 8000
 
 
 def load(
@@ -29,7 +29,7 @@ def load(
     """Loads a data set from whatever `source` names.
 
     Args:
-      source: `synthetic` (2,800 training, 350 validation and 700 test images) or `synthetic:N` (N, N // 8 and
+      source: `synthetic` (8,000 training, 1,000 validation and 2,000 test images) or `synthetic:N` (N, N // 8 and
         N // 4), always the same faces; a csv (`read_csv`), parsed once only; an image folder (`read_folder`); or a
         folder that holds a TFDS dataset (`read_tfds`).
       validation_fraction: for an image folder without a validation split, the part of the training images to take.

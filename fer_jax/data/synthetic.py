@@ -61,7 +61,7 @@ def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return rng.uniform(low, high, (n, 1, 1)).astype(np.float32)
 
     full = np.array([_FULL[name] for name in EXPRESSIONS], np.float32)[labels]
-    values = full * rng.uniform(0.6, 1.1, (n, 1)) + np.array(_SCATTER) * rng.standard_normal((n, len(_FEATURES)))
+    values = full * rng.uniform(0.7, 1.1, (n, 1)) + np.array(_SCATTER) * rng.standard_normal((n, len(_FEATURES)))
     face = {name: values[:, i, None, None].astype(np.float32) for i, name in enumerate(_FEATURES)}
 
     # Coordinates of the head: u to the right and v down, in half heights of the face.
@@ -126,7 +126,7 @@ def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     paint(inside * np.clip(face["teeth"], 0, 1) * cover(v - line + 0.2 * gap), 225)
 
     image = (image - 128) * between(0.6, 1.1) + 128 + between(-25, 25)
-    image = image + between(3, 12) * rng.standard_normal(image.shape, np.float32)
+    image = image + between(3, 10) * rng.standard_normal(image.shape, np.float32)
     return np.clip(np.round(image), 0, 255).astype(np.uint8)
 
 

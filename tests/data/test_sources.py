@@ -47,7 +47,7 @@ def test_synthetic_sizes_and_fixed_seed():
     assert [len(data.split(name)) for name in SPLITS] == [80, 10, 20]
     assert load("synthetic:80", seed=5).fingerprint() == data.fingerprint()
     default = load("synthetic")
-    assert [len(default.split(name)) for name in SPLITS] == [2800, 350, 700]
+    assert [len(default.split(name)) for name in SPLITS] == [8000, 1000, 2000]
 
 
 @pytest.mark.parametrize("source", ["synthetic:", "synthetic:7", "synthetic:-80", "synthetic:1e3", "synthetic:9999999"])
