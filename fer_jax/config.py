@@ -18,9 +18,6 @@ from fer_jax.models.depthwise import LOWERINGS
 from fer_jax.models.fernet import BACKBONES, POOLINGS, FerNetSpec
 from fer_jax.models.inverted_residual import BackboneOptions, BackboneSpec
 
-INITS = ("keras", "scratch")
-"""Named initial weights of the backbones; any other value of `config.init` is the path of a safetensors file."""
-
 
 def default_config() -> ConfigDict:
     """Table 1 of the paper for EfficientNetB0, with this project's options at rest.
@@ -97,7 +94,7 @@ def _tuple_of(expected: str, holds) -> _Rule:
 
 _RULES = {
     "seed": _number(0, 2**32 - 1),
-    "init": _Rule("keras, scratch or the path of a safetensors file", bool),
+    "init": _Rule("keras, torchvision, timm:NAME, scratch, or the path of a converted file", bool),
     "data.validation_fraction": _Rule(
         "None or a number above 0 and below 1", lambda value: value is None or 0 < value < 1
     ),

@@ -32,7 +32,7 @@ TINY = BackboneSpec(
     drop_path=True,
     preprocessing=Preprocessing(mean=(127.5,) * 3, std=(63.75,) * 3),
 )
-"""A network with every part of the real ones (gates, drop path, both kernel sizes, strides) that compiles in seconds."""
+"""Every part of the real networks (gates, drop path, both kernel sizes, strides), compiled in seconds."""
 
 
 @pytest.fixture

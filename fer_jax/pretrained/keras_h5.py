@@ -1,0 +1,80 @@
+"""Weights that Keras saved: the legacy HDF5 layout, alone or in a whole model's file, and Keras 3's `.weights.h5`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from fer_jax.errors import InputError
+from fer_jax.pretrained.source_file import SourceFile
+
+# `.weights.h5` numbers the weights of a layer in the order of their creation: their names by how many there are.
+_NAMES_BY_COUNT = {
+    1: ("kernel",),
+    2: ("kernel", "bias"),
+    3: ("mean", "variance", "count"),
+    4: ("gamma", "beta", "moving_mean", "moving_variance"),
+}
+
+
+def read(path: Path) -> SourceFile:
+    """Reads an HDF5 file; weights are named as Keras 3 does (`kernel` also for depthwise convolutions, no `:0`)."""
+    try:
+        with h5py.File(path, "r") as file:
+            legacy = file.get("model_weights", file)
+            if _has_attribute(legacy, "layer_names"):
+                return _gather(path, _legacy_weights(legacy), ordered=True)
+            if "layers" in file:
+                return _gather(path, _keras_3_weights(path, file["layers"]), ordered=False)
+    except (OSError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path}: a damaged HDF5 file, download or copy it again ({error})") from error
+    raise InputError(f"{path}: an HDF5 file without Keras weights: expected `layer_names`, `model_weights` or `layers`")
+
+
+def _gather(path: Path, weights: Iterator[tuple[str, str, str, np.ndarray]], *, ordered: bool) -> SourceFile:
+    models = {}
+    for model, layer, weight, array in weights:
+        models.setdefault(model, {}).setdefault(layer, {})[weight] = array
+    return SourceFile(path, "keras", models, ordered)
+
+
+def _legacy_weights(group: h5py.Group) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """(model, layer, weight, array): a model inside a model is saved as one layer, with the weights of all of its."""
+    for outer in _strings(group, "layer_names"):
+        for name in _strings(group[outer], "weight_names"):
+            place, _, weight = name.rpartition("/")
+            layer = place.rpartition("/")[2] or outer
+            weight = weight.partition(":")[0].replace("depthwise_kernel", "kernel")
+            yield "" if layer == outer else outer, layer, weight, group[outer][name][()]
+
+
+def _keras_3_weights(path: Path, layers: h5py.Group, model: str = "") -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """Like `_legacy_weights`; the groups are named by class and number, an attribute has the layer's own name."""
+    for key, group in layers.items():
+        if "layers" in group:
+            yield from _keras_3_weights(path, group["layers"], key)
+        variables = group.get("vars", {})
+        if not len(variables):
+            continue
+        if "name" not in variables.attrs:
+            raise InputError(
+                f"{path}: does not name its layers, as older versions of Keras 3 did not; "
+                "load it into the model and save that with a newer version"
+            )
+        names = _NAMES_BY_COUNT.get(len(variables), sorted(variables, key=int))
+        for number, name in enumerate(names):
+            yield model, variables.attrs["name"], name, variables[str(number)][()]
+
+
+def _has_attribute(group: h5py.Group, name: str) -> bool:
+    return name in group.attrs or f"{name}0" in group.attrs
+
+
+def _strings(group: h5py.Group, name: str) -> list[str]:
+    """A list of strings kept as an attribute, split into `name0`, `name1`, ... where HDF5's limit required it."""
+    pieces = [group.attrs[name]] if name in group.attrs else []
+    while f"{name}{len(pieces)}" in group.attrs:
+        pieces.append(group.attrs[f"{name}{len(pieces)}"])
+    values = [value for piece in pieces for value in piece]
+    return [value.decode("utf8") if isinstance(value, bytes) else value for value in values]

@@ -1,0 +1,147 @@
+"""Converted weights: one safetensors file holds a backbone, its ImageNet classifier if any, and what they expect."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from fer_jax.atomic import replace_file
+from fer_jax.errors import InputError
+from fer_jax.models.fernet import BACKBONES
+from fer_jax.models.inverted_residual import BackboneSpec
+from fer_jax.pretrained.layers import RUNNING_STATISTICS, Layer, backbone_layers
+
+CONVERTER_VERSION = 1
+"""Grows when files converted earlier would differ from those converted now."""
+
+IMAGENET_CLASSES = "imagenet-1k"
+"""The 1000 classes of ImageNet in the order of their WordNet ids, as all published weights have them."""
+
+_FORMAT = "fer_jax backbone"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The weights of one backbone.
+
+    `arrays` has float32 arrays by the path of their layer and their name, such as ("stem", "norm", "scale"). `head` is
+    the classifier that they were trained with, `kernel` [top_channels, n] and `bias` [n], or empty; `classes` names
+    the order of its outputs, if known. `origin` names the source or file, `origin_sha256` is the digest of the file.
+    """
+
+    spec: BackboneSpec
+    arrays: dict[tuple[str | int, ...], np.ndarray]
+    head: dict[str, np.ndarray]
+    classes: str
+    origin: str
+    origin_sha256: str
+    licence: str
+
+    @property
+    def params(self) -> dict:
+        """The parameters as the `Backbone` module nests them."""
+        return _nested({path: a for path, a in self.arrays.items() if path[-1] not in RUNNING_STATISTICS})
+
+    @property
+    def batch_stats(self) -> dict:
+        """The running statistics as the `Backbone` module nests them."""
+        return _nested({path: a for path, a in self.arrays.items() if path[-1] in RUNNING_STATISTICS})
+
+
+def head_layer(spec: BackboneSpec, outputs: int) -> Layer:
+    """The layer that classifies the averaged features of a backbone."""
+    return Layer(("head",), "dense", spec.top_channels, outputs)
+
+
+def write_weights(path: Path, weights: Weights) -> None:
+    """Writes a safetensors file: `backbone/...` and `head/...`, and metadata as strings. Needs no place but `path`."""
+    variant = weights.spec.variant()
+    metadata = {
+        "format": _FORMAT,
+        "converter_version": str(CONVERTER_VERSION),
+        "architecture": variant["name"],
+        "padding": variant["padding"],
+        "batch_norm_epsilon": repr(variant["batch_norm_epsilon"]),
+        "preprocessing": json.dumps(variant["preprocessing"]),
+        "classes": weights.classes,
+        "origin": weights.origin,
+        "origin_sha256": weights.origin_sha256,
+        "licence": weights.licence,
+    }
+    tensors = {_key("backbone", path): array for path, array in weights.arrays.items()}
+    tensors |= {_key("head", (name,)): array for name, array in weights.head.items()}
+    try:
+        with replace_file(path) as beside:
+            beside.write_bytes(safetensors.numpy.save(tensors, metadata))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def read_weights(path: Path) -> Weights:
+    """Reads what `write_weights` wrote, checked for completeness; `InputError` for anything else."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise InputError(
+                    f"{path}: not converted weights of this project; convert it: "
+                    f"python scripts/convert_weights.py --file {path} --arch NAME --flavour NAME --out FILE"
+                )
+            if metadata["converter_version"] != str(CONVERTER_VERSION):
+                raise InputError(
+                    f"{path}: written by version {metadata['converter_version']} of the converter, expected "
+                    f"{CONVERTER_VERSION}; convert {metadata['origin']} again"
+                )
+        tensors = safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: damaged, or not a safetensors file: {error}") from error
+    if metadata["architecture"] not in BACKBONES:
+        raise InputError(
+            f"{path}: weights of {metadata['architecture']!r}, expected one of {', '.join(BACKBONES)}; "
+            "a newer version of this project may know it"
+        )
+    spec = BACKBONES[metadata["architecture"]].with_variant(
+        {
+            "padding": metadata["padding"],
+            "batch_norm_epsilon": float(metadata["batch_norm_epsilon"]),
+            "preprocessing": json.loads(metadata["preprocessing"]),
+        }
+    )
+    return Weights(
+        spec,
+        _checked_arrays(path, spec, tensors),
+        {name: tensors[f"head/{name}"] for name in ("kernel", "bias") if f"head/{name}" in tensors},
+        metadata["classes"],
+        metadata["origin"],
+        metadata["origin_sha256"],
+        metadata["licence"],
+    )
+
+
+def _checked_arrays(path: Path, spec: BackboneSpec, tensors: dict) -> dict:
+    arrays = {}
+    for layer in backbone_layers(spec):
+        for name, shape in layer.shapes().items():
+            key = _key("backbone", (*layer.path, name))
+            found = tensors[key].shape if key in tensors else "nothing"
+            if found != shape:
+                raise InputError(f"{path}: {key} has the shape {found}, {spec.name} has {shape}; convert it again")
+            arrays[(*layer.path, name)] = tensors[key]
+    return arrays
+
+
+def _key(prefix: str, path: tuple[str | int, ...]) -> str:
+    return "/".join([prefix, *map(str, path)])
+
+
+def _nested(arrays: dict[tuple[str | int, ...], np.ndarray]) -> dict:
+    tree = {}
+    for (*parents, name), array in arrays.items():
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = array
+    return tree
