@@ -6,16 +6,25 @@ import time
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fer_jax.config import model_spec
-from fer_jax.data import resident
+from fer_jax.data import augment, resident
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.training import mesh as meshes
 from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from fer_jax.training.state import create_model, create_state, model_definition
 from fer_jax.training.step import TrainMetrics, jit_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A config to time; with `images_at_input_size` the images have that size already, so that no resize is left."""
+
+    config: ConfigDict
+    images_at_input_size: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +38,10 @@ class Timing:
 
 
 class _Runner:
-    """The compiled training step of a config, on synthetic faces and fresh parameters."""
+    """The compiled training step of a variant, on synthetic faces and fresh parameters."""
 
-    def __init__(self, config: ConfigDict):
+    def __init__(self, variant: Variant):
+        config = variant.config
         mesh = meshes.make_mesh()
         replicated = meshes.replicated(mesh)
         self._batch_size = config.train.batch_size
@@ -43,7 +53,11 @@ class _Runner:
         )
         data = synthetic_faces(2 * self._batch_size, 7, 7, seed=0).train
         order = resident.epoch_order(0, 0, len(data), self._batch_size)
-        self._inputs = resident.to_device(data, replicated), jax.device_put(order, replicated)
+        train_data = resident.to_device(data, replicated)
+        if variant.images_at_input_size:
+            images = augment.resize(train_data.images, config.model.input_size).round().astype(jnp.uint8)
+            train_data = dataclasses.replace(train_data, images=jax.device_put(images, replicated))
+        self._inputs = train_data, jax.device_put(order, replicated)
         self._state = create_state(*create_model(spec, config.seed), optimizer, replicated)
         self._metrics = jax.device_put(TrainMetrics.empty(), replicated)
         step = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
@@ -60,12 +74,12 @@ class _Runner:
         return steps * self._batch_size / (time.perf_counter() - start)
 
 
-def time_train_steps(configs: Mapping[str, ConfigDict], *, rounds: int, steps: int) -> dict[str, Timing]:
-    """Times the training step of each config, the configs in turn, for `rounds` rounds of `steps` steps.
+def time_train_steps(variants: Mapping[str, Variant], *, rounds: int, steps: int) -> dict[str, Timing]:
+    """Times the training step of each variant, the variants in turn, for `rounds` rounds of `steps` steps.
 
     One round comes first that does not count.
     """
-    runners = {name: _Runner(config) for name, config in configs.items()}
+    runners = {name: _Runner(variant) for name, variant in variants.items()}
     times = {name: [] for name in runners}
     for round_ in range(rounds + 1):
         for name, runner in runners.items():

@@ -1,7 +1,8 @@
 """Times the training step: python scripts/benchmark.py --config=configs/X.py --what=depthwise [--config.KEY=VALUE ...]
 
     depthwise      the lowerings of the depthwise convolution: shift_and_add beside XLA's native one
-    augmentation   the step with random flips, shifts, rotations and zooms, and with neither these nor a resize
+    augmentation   the step with random flips, shifts, rotations, zooms and the resize, beside a step with neither, on
+                   images of the input size
 
 The variants run in turn on synthetic faces; the table gives images per second as median (lowest to highest).
 """
@@ -9,23 +10,22 @@ The variants run in turn on synthetic faces; the table gives images per second a
 import argparse
 
 import jax
+from ml_collections import ConfigDict
 
-from fer_jax.benchmark import time_train_steps
+from fer_jax.benchmark import Variant, time_train_steps
 from fer_jax.config import load_config
 from fer_jax.data.augment import NO_AUGMENTATION
 from fer_jax.errors import exit_on_input_error
 
 
-def _variants(what: str, config) -> dict:
+def _variants(what: str, config: ConfigDict) -> dict[str, Variant]:
+    copy = config.copy_and_resolve_references()
     if what == "depthwise":
-        names = ("shift_and_add", "native")
-        variants = {name: config.copy_and_resolve_references() for name in names}
-        for name, variant in variants.items():
-            variant.model.depthwise_lowering = name
-        return variants
-    still = config.copy_and_resolve_references()
-    still.augment.update(vars(NO_AUGMENTATION))
-    return {"resized": still, "augmented and resized": config}
+        copy.model.depthwise_lowering = "native"
+        config.model.depthwise_lowering = "shift_and_add"
+        return {"shift_and_add": Variant(config), "native": Variant(copy)}
+    copy.augment.update(vars(NO_AUGMENTATION))
+    return {"neither": Variant(copy, images_at_input_size=True), "augmented and resized": Variant(config)}
 
 
 @exit_on_input_error
@@ -50,7 +50,7 @@ def main() -> None:
     for name, timing in timings.items():
         print(
             f"{name:>24}: {timing.median:7.1f} img/s ({timing.low:.1f} to {timing.high:.1f}), "
-            f"{first.median / timing.median:5.2f} x the time of the first, compiled in {timing.compile_seconds:.0f} s"
+            f"{first.median / timing.median:5.2f} x the time of the first; compiled in {timing.compile_seconds:.0f} s"
         )
 
 

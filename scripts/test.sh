@@ -10,4 +10,5 @@ if [ $# -gt 0 ]; then
 fi
 .venv/bin/python -m pytest
 # What touches Flax modules once more in NNX's coming tree mode, where modules are plain pytrees.
-NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false .venv/bin/python -m pytest tests/models tests/training/test_step.py
+NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false .venv/bin/python -m pytest \
+    tests/models tests/pretrained tests/training/test_step.py tests/test_train.py
