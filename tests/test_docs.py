@@ -1,0 +1,37 @@
+"""The documents say what the files beside them say."""
+
+import json
+import re
+
+import pytest
+
+
+def results(repository):
+    return sorted((repository / "docs" / "results").glob("*/report.json"))
+
+
+def test_readme_table_gives_the_accuracies_of_the_reports(repository):
+    readme = (repository / "README.md").read_text()
+    assert results(repository)
+    for path in results(repository):
+        row = next((line for line in readme.splitlines() if f"docs/results/{path.parent.name}/" in line), None)
+        assert row, f"{path.parent.name} is not in the README's table"
+        report = json.loads(path.read_text())
+        best = max(entry["validation_accuracy"] for entry in report["history"])
+        numbers = [float(number) for number in re.findall(r"\d+\.\d\d", row)]
+        low, high = report["metrics"]["accuracy_wilson_95"]
+        expected = [100 * value for value in (best, report["metrics"]["accuracy"], low, high)]
+        assert numbers == pytest.approx(expected, abs=0.00501), row
+
+
+def test_published_reports_show_no_faces(repository):
+    for path in results(repository):
+        assert not (path.parent / "samples.png").exists()
+
+
+def test_readme_names_scripts_and_configs_that_exist(repository):
+    readme = (repository / "README.md").read_text()
+    names = set(re.findall(r"(?:scripts|configs|docs)/[\w/]+\.\w+", readme))
+    assert len(names) > 5
+    for name in names:
+        assert (repository / name).exists(), name
