@@ -61,9 +61,8 @@ def _check_same(workdir: Path, earlier: dict, description: dict) -> None:
             f"{workdir}: holds a run of another config, which differs in {'; '.join(changed)} (there and now); "
             "give another --workdir or the same config"
         )
+    # The same images may come from another place, so data are compared by content.
     for key in ("data", "backbones", "class_names"):
-        if earlier[key] != description[key]:
-            raise InputError(
-                f"{workdir}: holds a run with other {key}: {earlier[key]}, now {description[key]}; "
-                "give another --workdir"
-            )
+        found, given = (d[key]["fingerprint"] if key == "data" else d[key] for d in (earlier, description))
+        if found != given:
+            raise InputError(f"{workdir}: holds a run with other {key}: {found}, now {given}; give another --workdir")
