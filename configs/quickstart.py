@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.augment.zoom_range = 0.0
     # Few steps: the running statistics must forget the start quickly.
     config.model.batch_norm_momentum = 0.9
-    config.train.epochs = 5
+    config.train.epochs = 6
     config.optimizer.learning_rate = 3e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_epochs = 0.5
