@@ -5,12 +5,14 @@ from pathlib import Path
 
 import platformdirs
 
+from fer_jax.models.efficientnet import EFFICIENTNET_B0
 from fer_jax.models.inverted_residual import Preprocessing
+from fer_jax.models.mobilenet import MOBILENET_V2
 from fer_jax.pretrained import naming
 from fer_jax.pretrained.naming import Naming
 
-_IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-_PLUS_MINUS_1 = Preprocessing(mean=(127.5,) * 3, std=(127.5,) * 3)
+_IMAGENET = EFFICIENTNET_B0.preprocessing
+_PLUS_MINUS_1 = MOBILENET_V2.preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
