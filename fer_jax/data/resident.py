@@ -15,17 +15,21 @@ from fer_jax.errors import InputError
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class ResidentSplit:
-    """A split on the devices: `images` uint8 [n, 48, 48], `labels` int32 [n], `row_ids` int32 [n], replicated."""
+class Batch:
+    """Examples on the devices: `images` uint8 [n, 48, 48], `labels` int32 [n], `row_ids` int32 [n]."""
 
     images: jax.Array
     labels: jax.Array
     row_ids: jax.Array
 
+    def take(self, ids: jax.Array) -> "Batch":
+        """The examples at the places `ids`, int32 [m]."""
+        return Batch(self.images[ids], self.labels[ids], self.row_ids[ids])
 
-def to_device(split: Split, sharding: jax.sharding.Sharding) -> ResidentSplit:
-    """Copies a split onto the devices of `sharding` (the replicated one of the mesh)."""
-    return ResidentSplit(*(jax.device_put(array, sharding) for array in (split.images, split.labels, split.row_ids)))
+
+def to_device(split: Split, sharding: jax.sharding.Sharding) -> Batch:
+    """A whole split on the devices of `sharding` (the replicated one of the mesh)."""
+    return Batch(*(jax.device_put(array, sharding) for array in (split.images, split.labels, split.row_ids)))
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:

@@ -14,7 +14,7 @@ from flax import nnx, struct
 from ml_collections import ConfigDict
 
 from fer_jax.data import augment
-from fer_jax.data.resident import ResidentSplit
+from fer_jax.data.resident import Batch
 from fer_jax.training import mesh as meshes
 from fer_jax.training.state import TrainState
 
@@ -36,8 +36,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float =
 def train_step(
     state: TrainState,
     metrics: TrainMetrics,
-    data: ResidentSplit,
-    order: jax.Array,
+    batch: Batch,
     *,
     graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
@@ -45,45 +44,49 @@ def train_step(
     input_size: int,
     label_smoothing: float,
     seed: int,
-    batch_sharding: jax.sharding.Sharding,
 ) -> tuple[TrainState, TrainMetrics]:
-    """One step of training on one batch.
-
-    Args:
-      state: the state before the step.
-      metrics: what the epoch's earlier steps accumulated.
-      data: the training split.
-      order: int32 [steps_per_epoch, batch], the epoch's batches; the step's place in the epoch picks the row.
-
-    Returns:
-      The state after the step and the metrics with the batch added.
-    """
-    ids = jax.lax.with_sharding_constraint(order[state.step % order.shape[0]], batch_sharding)
-    labels = data.labels[ids]
+    """One step of training on one batch: the state after it, and `metrics` (those of earlier steps) with it added."""
     augment_key, model_key = jax.random.split(jax.random.key(seed))
     dropout_key, drop_path_key = jax.random.split(jax.random.fold_in(model_key, state.step))
-    keys = augment.example_keys(augment_key, state.step, data.row_ids[ids])
-    images = augment.augment(data.images[ids], keys, augmentation, input_size)
+    keys = augment.example_keys(augment_key, state.step, batch.row_ids)
+    images = augment.augment(batch.images, keys, augmentation, input_size)
 
     def loss_fn(params):
         model = nnx.merge(graphdef, params, state.batch_stats)
         logits = model(images, train=True, rngs=nnx.Rngs(dropout=dropout_key, drop_path=drop_path_key))
-        loss = cross_entropy(logits, labels, label_smoothing)
+        loss = cross_entropy(logits, batch.labels, label_smoothing)
         return loss.mean(), (loss, logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
     gradients, (loss, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    batch_metrics = TrainMetrics.single_from_model_output(loss=loss, logits=logits, labels=labels)
+    batch_metrics = TrainMetrics.single_from_model_output(loss=loss, logits=logits, labels=batch.labels)
     return TrainState(state.step + 1, params, batch_stats, opt_state), metrics.merge(batch_metrics)
+
+
+def resident_train_step(
+    state: TrainState,
+    metrics: TrainMetrics,
+    data: Batch,
+    order: jax.Array,
+    *,
+    batch_sharding: jax.sharding.Sharding,
+    **fixed,
+) -> tuple[TrainState, TrainMetrics]:
+    """`train_step` on a batch of a training split that lives on the devices.
+
+    `order` is the epoch's batches, int32 [steps_per_epoch, batch]; the step's place in the epoch picks the row.
+    """
+    ids = jax.lax.with_sharding_constraint(order[state.step % order.shape[0]], batch_sharding)
+    return train_step(state, metrics, data.take(ids), **fixed)
 
 
 def jit_train_step(
     config: ConfigDict, *, graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh
 ) -> jax.stages.Wrapped:
-    """`train_step` with what a config fixes, jitted for a mesh; it consumes the state and the metrics it is given."""
+    """`resident_train_step` with what a config fixes, jitted for a mesh; it consumes the state and the metrics."""
     step = functools.partial(
-        train_step,
+        resident_train_step,
         graphdef=graphdef,
         optimizer=optimizer,
         augmentation=augment.Augmentation(**config.augment),
