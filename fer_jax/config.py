@@ -51,6 +51,10 @@ def default_config() -> ConfigDict:
     config.train.epochs = 100
     config.train.label_smoothing = 0.0
     config.train.log_every_steps = 50
+    # 0: at the end of each epoch, and on a signal, alone. For machines that vanish without one, and long epochs.
+    config.train.checkpoint_every_steps = 0
+    # Without any progress for so long, a run ends with an error; 0: never.
+    config.train.watchdog_minutes = 30.0
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 1e-3
@@ -116,6 +120,8 @@ _RULES = {
     "train.epochs": _number(1),
     "train.label_smoothing": _number(0, 1, high_open=True),
     "train.log_every_steps": _number(1),
+    "train.checkpoint_every_steps": _number(0),
+    "train.watchdog_minutes": _number(0),
     "optimizer.learning_rate": _number(0, low_open=True),
     "optimizer.schedule": _one_of(("constant", "cosine")),
     "optimizer.warmup_epochs": _number(0),

@@ -1,6 +1,7 @@
 """Predictions of a trained network: exact over every image, whatever the batch size and the number of devices."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -34,11 +35,24 @@ class Predictor:
             out_shardings=meshes.replicated(mesh),
         )
 
-    def __call__(self, params: dict, batch_stats: dict, images: jax.Array) -> np.ndarray:
-        """Logits float32 [n, classes] of `images`, uint8 [n, 48, 48], on the devices of the mesh."""
+    def __call__(
+        self, params: dict, batch_stats: dict, images: jax.Array, stop: Callable[[], bool] = lambda: False
+    ) -> np.ndarray | None:
+        """Logits float32 [n, classes] of `images`, uint8 [n, 48, 48], on the devices of the mesh.
+
+        `stop` is asked after each batch; None if it says so before the last one.
+        """
         batches = padded_batches(len(images), min(self._batch_size, _round_up(len(images), self._mesh.size)))
-        logits = [self._step(params, batch_stats, images, ids) for ids in batches]
-        return np.concatenate(jax.device_get(logits))[: len(images)]
+        logits = []
+        upcoming = self._step(params, batch_stats, images, batches[0])
+        for ids in batches[1:]:
+            # One batch ahead of the one that is waited for, so that the devices never wait.
+            current, upcoming = upcoming, self._step(params, batch_stats, images, ids)
+            logits.append(np.asarray(current))
+            if stop():
+                return None
+        logits.append(np.asarray(upcoming))
+        return np.concatenate(logits)[: len(images)]
 
 
 def _round_up(n: int, multiple: int) -> int:
@@ -69,10 +83,12 @@ class TrainedModel:
     def provenance(self) -> dict[str, str | int]:
         """Where the model comes from, for a report: data, resolution, weights, seed, and who selected the epoch."""
         record, best = self.record, self.record["best"]
-        selected_on = record["selected_on"]
+        selected = "none, before the end of the first"
+        if best is not None:
+            selected = f"epoch {best['epoch']}, by accuracy on {record['split_roles'][record['selected_on']]}"
         return {
-            "checkpoint": f"{self._path}, epoch {record['epoch']} of {self.config.train.epochs}",
-            "epoch selected": f"epoch {best['epoch']}, by accuracy on {record['split_roles'][selected_on]}",
+            "checkpoint": f"{self._path}, epoch {record['epoch']} of {self.config.train.epochs}, step {record['step']}",
+            "epoch selected": selected,
             "networks": " + ".join(backbone["name"] for backbone in record["backbones"]),
             "initial weights": ", ".join(backbone["initial_weights"] for backbone in record["backbones"]),
             "resolution": f"{self.config.model.input_size} x {self.config.model.input_size} pixels",

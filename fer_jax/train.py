@@ -1,6 +1,5 @@
 """Training, from a config and data to checkpoints and curves: one loop, read from top to bottom."""
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,28 +16,45 @@ from fer_jax.data.fer2013 import Fer2013
 from fer_jax.errors import InputError
 from fer_jax.inference import Predictor
 from fer_jax.pretrained.initial import InitialBackbone, initial_backbones
+from fer_jax.training import hosts
 from fer_jax.training import mesh as meshes
 from fer_jax.training.checkpoint import Checkpoints
+from fer_jax.training.finite import all_finite, first_not_finite
+from fer_jax.training.in_flight import StepsInFlight
 from fer_jax.training.metrics_log import MetricsLog
 from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from fer_jax.training.preemption import Preempted, StopRequests
+from fer_jax.training.profiling import StepTrace
 from fer_jax.training.progress import TrainingProgress
 from fer_jax.training.run_folder import describe, open_run_folder
 from fer_jax.training.state import create_model, create_state, model_definition
 from fer_jax.training.step import TrainMetrics, cross_entropy, jit_train_step
+from fer_jax.training.watchdog import COMPILE_ALLOWANCE, Watchdog
 
 
-def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
+def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: int = 0) -> dict:
     """Trains the network of `config` on `data.train`, or goes on with the run that `workdir` holds.
 
     After each epoch the network is evaluated on `data.validation`, whose accuracy selects the best epoch (the
-    earliest of equals), and the state is saved. `data.test` is not looked at.
+    earliest of equals), and the state is saved. `data.test` is not looked at. Stopped at any step and called again, it
+    ends as if it had never been stopped.
+
+    Called by several processes (`fer_jax.training.hosts`) it trains on the devices of all of them; each must give the
+    same arguments, and `workdir` must be a folder that they share.
+
+    Args:
+      config: see `fer_jax.config`.
+      data: the splits.
+      workdir: the folder of the run.
+      profile_steps: how many steps to trace, into `workdir/profile`.
 
     Returns:
       The description of the run with its `best` epoch and its `history`, an entry an epoch.
 
     Raises:
-      InputError: before any work, for an impossible config, missing weights, or a folder that holds something else;
-        during training, if the loss is no longer a number.
+      InputError: before any work, for an impossible config, missing weights, or a folder that holds something else or
+        is in use; during training, for numbers that are no longer finite, or a folder that cannot be written.
+      Preempted: after SIGTERM or SIGINT, once the state is saved.
     """
     # ---- What is asked for can be done.
     check_config(config)
@@ -50,101 +66,149 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
     total_steps = steps_per_epoch * config.train.epochs
     backbones = initial_backbones(config.init, config.model.backbones)
     description = describe(config, data, backbones)
-    open_run_folder(workdir, description)
 
-    # ---- The state before the first step, on the devices.
-    spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
-    graphdef, *_ = model_definition(spec, replicated)
-    params, batch_stats = create_model(spec, config.seed)
-    for backbone in backbones:
-        if backbone.params is not None:
-            params["backbones"][backbone.spec.name] = backbone.params
-            batch_stats["backbones"][backbone.spec.name] = backbone.batch_stats
-    schedule = learning_rate_schedule(config.optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-    optimizer = make_optimizer(config.optimizer, schedule)
-    state = create_state(params, batch_stats, optimizer, replicated)
-    atomic.write_text(workdir / "parameters.txt", parameter_overview.get_parameter_overview(state.params) + "\n")
+    with (
+        open_run_folder(workdir, description),
+        Watchdog(config.train.watchdog_minutes) as watchdog,
+        Checkpoints(workdir) as checkpoints,
+    ):
+        # ---- The state before the first step, on the devices.
+        spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
+        graphdef, *_ = model_definition(spec, replicated)
+        params, batch_stats = create_model(spec, config.seed)
+        for backbone in backbones:
+            if backbone.params is not None:
+                params["backbones"][backbone.spec.name] = backbone.params
+                batch_stats["backbones"][backbone.spec.name] = backbone.batch_stats
+        schedule = learning_rate_schedule(config.optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+        optimizer = make_optimizer(config.optimizer, schedule)
+        state = create_state(params, batch_stats, optimizer, replicated)
+        if hosts.is_main():
+            overview = parameter_overview.get_parameter_overview(state.params)
+            atomic.write_text(workdir / "parameters.txt", overview + "\n")
 
-    # ---- The data, on the devices.
-    train_data = resident.to_device(data.train, replicated)
-    validation_images = jax.device_put(data.validation.images, replicated)
+        # ---- The data, on the devices.
+        train_data = resident.to_device(data.train, replicated)
+        validation_images = meshes.place(data.validation.images, replicated)
 
-    # ---- The two compiled functions.
-    predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh)
-    step_fn = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
+        def epoch_order(epoch: int) -> np.ndarray:
+            return resident.epoch_order(config.seed, epoch, len(data.train), batch_size)
 
-    def epoch_order(epoch: int) -> jax.Array:
-        return jax.device_put(resident.epoch_order(config.seed, epoch, len(data.train), batch_size), replicated)
+        def no_metrics() -> TrainMetrics:
+            return meshes.place(TrainMetrics.empty(), replicated)
 
-    def no_metrics() -> TrainMetrics:
-        return jax.device_put(TrainMetrics.empty(), replicated)
+        # ---- The compiled functions.
+        predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh)
+        step_fn = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
+        merge = jax.jit(lambda metrics, other: metrics.merge(other), out_shardings=replicated)
+        state_is_finite = jax.jit(all_finite)
 
-    with Checkpoints(workdir) as checkpoints:
         # ---- Where an earlier command left off.
-        history, best = [], None
-        if restored := checkpoints.restore_last(state):
-            state, record = restored
-            history, best = record["history"], record["best"]
-        first_epoch = len(history) + 1
+        history, best, done, seconds = [], None, 0, 0.0
+        epoch_metrics, metrics = no_metrics(), no_metrics()
+        if restored := checkpoints.restore_last(state, (epoch_metrics, metrics)):
+            state, (epoch_metrics, metrics), record = restored
+            history, best, done, seconds = (record[key] for key in ("history", "best", "step", "epoch_seconds"))
 
-        log = MetricsLog(workdir, resume_step=int(state.step) if restored else None)
-        progress = TrainingProgress(total_steps, config.train.epochs, batch_size)
-        with log, progress:
+        def check_finite(bad_step: int | None) -> None:
+            if bad_step is not None:
+                row_ids = data.train.row_ids[epoch_order(1 + (bad_step - 1) // steps_per_epoch)]
+                row_ids = row_ids[(bad_step - 1) % steps_per_epoch]
+                raise InputError(_not_finite(bad_step, row_ids, checkpoints.last_step, workdir))
+
+        def save_last(step: int, epoch_seconds: float = 0.0) -> dict:
+            """Saves all there is after `step`, in the middle of an epoch of `epoch_seconds` so far or at its end."""
+            check_finite(first_not_finite(metrics.first_not_finite))
+            check_finite(None if state_is_finite(state) else step)
+            place = {"epoch": len(history), "step": step, "epoch_seconds": epoch_seconds}
+            record = {**description, **place, "best": best, "history": history}
+            checkpoints.save_last(step, state, (epoch_metrics, metrics), record)
+            return record
+
+        silent = not hosts.is_main()
+        log = MetricsLog(workdir, resume_step=done if restored else None, silent=silent)
+        progress = TrainingProgress(total_steps, config.train.epochs, batch_size, silent=silent)
+        trace = StepTrace(workdir, 0 if silent else profile_steps)
+        in_flight = StepsInFlight()
+        with log, progress, trace:
+            for notice in checkpoints.notices:
+                progress.message(f"warning: {notice}")
             progress.message(_headline(data, backbones, state.params, mesh, workdir))
             if restored:
-                progress.message(f"going on after epoch {len(history)} of {config.train.epochs}")
+                progress.message(f"going on after step {done} of {total_steps}")
             else:
                 log.write_text("config", f"```\n{to_json(config)}```")
-            if first_epoch <= config.train.epochs:
+            if done < total_steps:
                 start = time.monotonic()
-                step_fn = step_fn.lower(state, no_metrics(), train_data, epoch_order(first_epoch)).compile()
+                order = meshes.place(epoch_order(1), replicated)
+                step_fn = step_fn.lower(state, metrics, train_data, order).compile()
                 progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
 
-            for epoch in range(first_epoch, config.train.epochs + 1):
-                # ---- Train, and report what the steps since the last report did.
-                order = epoch_order(epoch)
-                epoch_metrics, metrics = no_metrics(), no_metrics()
-                epoch_start = interval_start = time.monotonic()
-                last_step = epoch * steps_per_epoch
-                reported_step = last_step - steps_per_epoch
-                for step in range(reported_step + 1, last_step + 1):
-                    state, metrics = step_fn(state, metrics, train_data, order)
-                    if step % config.train.log_every_steps == 0 or step == last_step:
-                        values = _floats(metrics)
-                        now = time.monotonic()
-                        images_per_second = (step - reported_step) * batch_size / (now - interval_start)
-                        interval_start, reported_step = now, step
-                        if not math.isfinite(values["loss"]):
-                            raise InputError(_not_finite(step, values["loss"], epoch - 1, workdir))
-                        progress.update(step, epoch, values, images_per_second)
-                        pace = {"learning_rate": float(schedule(step - 1)), "images_per_second": images_per_second}
-                        log.write(step, {"epoch": step / steps_per_epoch, **values, **pace})
-                        epoch_metrics, metrics = epoch_metrics.merge(metrics), no_metrics()
-                train_seconds = time.monotonic() - epoch_start
+            with StopRequests() as stopping:
+                for epoch in range(len(history) + 1, config.train.epochs + 1):
+                    # ---- Train, and report what the steps since the last report did.
+                    order = meshes.place(epoch_order(epoch), replicated)
+                    first_step = step = reported_step = done
+                    last_step = done = epoch * steps_per_epoch
+                    train_start = interval_start = time.monotonic()
+                    epoch_start, seconds = train_start - seconds, 0.0
+                    stop = False
+                    while step < last_step and not stop:
+                        trace.before_step()
+                        state, metrics = step_fn(state, metrics, train_data, order)
+                        step += 1
+                        in_flight.add(state.step)
+                        watchdog.beat()
+                        if step % config.train.log_every_steps == 0 or step == last_step:
+                            values, now = _floats(metrics), time.monotonic()
+                            check_finite(first_not_finite(metrics.first_not_finite))
+                            images_per_second = (step - reported_step) * batch_size / (now - interval_start)
+                            interval_start, reported_step = now, step
+                            progress.update(step, epoch, values, images_per_second)
+                            pace = {"learning_rate": float(schedule(step - 1)), "images_per_second": images_per_second}
+                            log.write(step, {"epoch": step / steps_per_epoch, **values, **pace})
+                            epoch_metrics, metrics = merge(epoch_metrics, metrics), no_metrics()
+                        if message := trace.after_step(state.step):
+                            progress.message(message)
+                        stop = stopping.requested()
+                        every = config.train.checkpoint_every_steps
+                        if every and step % every == 0 and step < last_step and not stop:
+                            save_last(step, time.monotonic() - epoch_start)
+                    train_seconds = time.monotonic() - train_start
 
-                # ---- Evaluate on the validation split.
-                logits = predict(state.params, state.batch_stats, validation_images)
-                entry = {
-                    "epoch": epoch,
-                    "step": last_step,
-                    **{f"train_{name}": value for name, value in _floats(epoch_metrics).items()},
-                    **_validation_metrics(logits, data.validation.labels),
-                    "learning_rate": float(schedule(last_step - 1)),
-                    "images_per_second": steps_per_epoch * batch_size / train_seconds,
-                    "seconds": time.monotonic() - epoch_start,
-                }
+                    # ---- Evaluate on the validation split.
+                    logits = None
+                    if not stop:
+                        watchdog.beat(COMPILE_ALLOWANCE)
+                        arguments = (state.params, state.batch_stats, validation_images)
+                        logits = predict(*arguments, stop=lambda: watchdog.beat() or stopping.requested())
+                    if logits is None:
+                        save_last(step, time.monotonic() - epoch_start)
+                        checkpoints.wait()
+                        raise Preempted(f"stopped after step {step} of {total_steps} and saved in {workdir}")
+                    entry = {
+                        "epoch": epoch,
+                        "step": last_step,
+                        **{f"train_{name}": value for name, value in _floats(epoch_metrics).items()},
+                        **_validation_metrics(logits, data.validation.labels),
+                        "learning_rate": float(schedule(last_step - 1)),
+                        "images_per_second": (last_step - first_step) * batch_size / train_seconds,
+                        "seconds": time.monotonic() - epoch_start,
+                    }
 
-                # ---- Save and report.
-                # A new list: the checkpoints may still be writing the record of the epoch before.
-                history = [*history, entry]
-                improved = best is None or entry["validation_accuracy"] > best["validation_accuracy"]
-                best = entry if improved else best
-                record = {**description, "epoch": epoch, "metrics": entry, "best": best, "history": history}
-                if improved:
-                    checkpoints.save_best(epoch, state, record)
-                checkpoints.save_last(epoch, state, record)
-                log.write(last_step, {k: v for k, v in entry.items() if k != "step"}, kind="epoch")
-                progress.epoch_line(_epoch_line(entry, improved))
+                    # ---- Save and report.
+                    # A new list: the checkpoints may still be writing the record of the epoch before.
+                    history = [*history, entry]
+                    improved = best is None or entry["validation_accuracy"] > best["validation_accuracy"]
+                    best = entry if improved else best
+                    epoch_metrics = no_metrics()
+                    # Before the checkpoint, which must not find a line missing when a later command goes on from it.
+                    log.write(last_step, {k: v for k, v in entry.items() if k != "step"}, kind="epoch")
+                    record = save_last(last_step)
+                    if improved:
+                        checkpoints.save_best(last_step, state, record)
+                    progress.epoch_line(_epoch_line(entry, improved))
+                checkpoints.wait()
 
             progress.message(
                 f"best epoch {best['epoch']} of {len(history)}, by accuracy on "
@@ -154,7 +218,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
 
 
 def _floats(metrics: TrainMetrics) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.compute().items()}
+    return {name: float(value) for name, value in metrics.compute().items() if name != "first_not_finite"}
 
 
 def _validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -184,9 +248,10 @@ def _epoch_line(entry: dict, improved: bool) -> str:
     )
 
 
-def _not_finite(step: int, loss: float, saved_epoch: int, workdir: Path) -> str:
-    saved = f"the state after epoch {saved_epoch} is in {workdir}" if saved_epoch else "nothing was saved yet"
+def _not_finite(step: int, row_ids: np.ndarray, last_step: int, workdir: Path) -> str:
+    saved = f"the state after step {last_step} is whole, in {workdir}" if last_step else "nothing was saved yet"
     return (
-        f"the training loss is {loss} at step {step}; {saved}; try a lower config.optimizer.learning_rate, "
-        "or config.optimizer.gradient_clip_norm=1"
+        f"the training loss, its gradient or the state is not finite at step {step}, on the rows "
+        f"{', '.join(map(str, row_ids))} of the training data; {saved}; look at these rows, or begin again with a "
+        "lower config.optimizer.learning_rate, or config.optimizer.gradient_clip_norm=1"
     )

@@ -1,21 +1,31 @@
 """Trains a network: python scripts/train.py --config=configs/X.py --data=SOURCE --workdir=DIR [--config.KEY=VALUE ...]
 
 SOURCE is fer2013.csv (or icml_face_data.csv), a folder of images by split and class, a folder written by
-scripts/prepare_data.py, or `synthetic`. Given again, the same command goes on with a run that was interrupted.
+scripts/prepare_data.py, or `synthetic`. Given again, the same command goes on with a run that was interrupted, from
+the step where it was stopped.
+
+Several processes train as one on a TPU pod, under Slurm's srun and in an indexed Kubernetes job, with one and the same
+command; elsewhere each is told of the others by --coordinator, --num-processes and --process-id.
+
+Exit status: 0 done, 2 a mistake or a fault that the message names, 75 stopped by SIGTERM or SIGINT and saved.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from absl import logging
+
 from fer_jax.config import load_config, model_spec
 from fer_jax.data.sources import load
-from fer_jax.errors import exit_on_input_error
+from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.models.summary import layer_table
 from fer_jax.train import train
+from fer_jax.training import hosts
 from fer_jax.training.compile_cache import enable_compile_cache
+from fer_jax.training.preemption import EXIT_PREEMPTED, Preempted
 
 
 @exit_on_input_error
@@ -27,6 +37,10 @@ def main() -> None:
     parser.add_argument("--data", help="where the images come from")
     parser.add_argument("--workdir", type=Path, help="the folder for checkpoints, metrics and curves")
     parser.add_argument("--summary", action="store_true", help="print the layers of the network and stop")
+    parser.add_argument("--profile", type=int, default=0, metavar="STEPS", help="trace some steps into WORKDIR/profile")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    parser.add_argument("--num-processes", type=int, metavar="N", help="how many train together; 1 for this one alone")
+    parser.add_argument("--process-id", type=int, metavar="I", help="which of them this is, from 0")
     args, overrides = parser.parse_known_args()
     config = load_config([f"--config={args.config}", *overrides])
     if args.summary:
@@ -35,14 +49,24 @@ def main() -> None:
         return
     if args.data is None or args.workdir is None:
         parser.error("--data and --workdir are needed")
+    if args.profile < 0:
+        raise InputError(f"--profile={args.profile}: expected a number of steps")
+    # What Orbax logs as an error, with its stack, arrives as one of ours.
+    logging.set_verbosity(logging.FATAL)
+    hosts.initialize(args.coordinator, args.num_processes, args.process_id)
     data = load(args.data, validation_fraction=config.data.validation_fraction, seed=config.seed)
     enable_compile_cache()
     try:
-        train(config, data, args.workdir)
+        train(config, data, args.workdir, profile_steps=args.profile)
+    except Preempted as stopped:
+        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        sys.exit(EXIT_PREEMPTED)
     except KeyboardInterrupt:
-        sys.exit(f"interrupted; the same command goes on after the last whole epoch in {args.workdir}")
-    print(f"metrics, checkpoints and TensorBoard files: {args.workdir}")
-    print(f"evaluate: python scripts/evaluate.py --checkpoint={args.workdir} --data={args.data} --split=test --out=DIR")
+        sys.exit(f"interrupted before the first step; the same command goes on with {args.workdir}")
+    if hosts.is_main():
+        print(f"metrics, checkpoints and TensorBoard files: {args.workdir}")
+        evaluate = f"--checkpoint={args.workdir} --data={args.data} --split=test --out=DIR"
+        print(f"evaluate: python scripts/evaluate.py {evaluate}")
 
 
 if __name__ == "__main__":

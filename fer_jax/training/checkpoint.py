@@ -1,11 +1,15 @@
 """Checkpoints of a run: the best epoch for use, the last ones to go on from.
 
-In a run's folder, `checkpoints/best/EPOCH` holds the model and `checkpoints/last/EPOCH` the optimizer as well. Each
-carries a record (JSON): config, class names, split roles, data, initial weights, metrics and history, so that nothing
-else is needed to rebuild the model and to say what it is.
+In a run's folder, `checkpoints/best/STEP` holds a model and `checkpoints/last/STEP` also all else that training needs,
+which may be in the middle of an epoch. Each carries a record (JSON): config, class names, split roles, data, initial
+weights, metrics and history, so that nothing else is needed to rebuild the model and to say what it is; and the
+checksums of its files (`fer_jax.training.checksums`), which are compared before anything is read.
+
+A checkpoint that cannot be used is moved to `checkpoints/set_aside/` and the one before it serves.
 """
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,94 +17,224 @@ import jax
 import orbax.checkpoint as ocp
 
 from fer_jax.errors import InputError
+from fer_jax.training import hosts
+from fer_jax.training.checksums import find_damage, write_checksums
 from fer_jax.training.state import TrainState
 
-_BEST, _LAST = "checkpoints/best", "checkpoints/last"
+_BEST, _LAST, _SET_ASIDE = "checkpoints/best", "checkpoints/last", "checkpoints/set_aside"
+_MODEL = ("params", "batch_stats")
 
 
 class Checkpoints:
-    """The checkpoints below a run's folder `workdir`; use as a context manager, whose end waits for all writes."""
+    """The checkpoints below a run's folder `workdir`; use as a context manager, whose end waits for all writes.
+
+    They are written in the background; an error there arrives as an `InputError` of a later call, or of the end.
+
+    Attributes:
+      last_step: the newest step saved, to go on from; 0 if there is none.
+      notices: what was found damaged and set aside, a sentence each.
+
+    Raises `InputError` if there are states to go on from and all of them are damaged; nothing is moved then.
+    """
 
     def __init__(self, workdir: Path):
-        self._best = _writer(workdir / _BEST, max_to_keep=1)
-        # Two: should the newest be damaged, there is one before it.
-        self._last = _writer(workdir / _LAST, max_to_keep=2)
+        self._workdir = workdir
+        self.notices: list[str] = []
+        self.last_step = hosts.on_main(self._choose)
+        # Two of each: one before the newest, should that turn out to be damaged.
+        self._best = _Writer(workdir / _BEST)
+        self._last = _Writer(workdir / _LAST)
 
-    def save_best(self, epoch: int, state: TrainState, record: dict) -> None:
-        """Keeps the model of `state` as the best one so far, in place of the earlier one."""
-        # A run that was interrupted between this and the writing of the last checkpoint repeats its epoch, to the
-        # same result.
-        if epoch not in self._best.all_steps():
-            self._best.save(epoch, args=ocp.args.Composite(**_model_items(state, record)))
+    def save_best(self, step: int, state: TrainState, record: dict) -> None:
+        """Keeps the model of `state` as the best one so far."""
+        self._best.save(step, _model_items(state, record))
 
-    def save_last(self, epoch: int, state: TrainState, record: dict) -> None:
-        """Keeps all of `state`, to go on from after `epoch`."""
-        progress = {"step": state.step, "opt_state": state.opt_state}
-        items = _model_items(state, record) | {"progress": ocp.args.StandardSave(progress)}
-        self._last.save(epoch, args=ocp.args.Composite(**items))
+    def save_last(self, step: int, state: TrainState, metrics: Any, record: dict) -> None:
+        """Keeps all of `state`, and `metrics` (any pytree of arrays), to go on from after `step`."""
+        items = _model_items(state, record)
+        items["progress"] = ocp.args.StandardSave(_progress(state, metrics))
+        self._last.save(step, items)
+        self.last_step = step
 
-    def restore_last(self, template: TrainState) -> tuple[TrainState, dict] | None:
-        """The newest state, placed and shaped like `template`, and its record; None if there is none yet."""
-        epoch = self._last.latest_step()
-        if epoch is None:
+    def restore_last(self, state: TrainState, metrics: Any) -> tuple[TrainState, Any, dict] | None:
+        """The newest whole state, its metrics, shaped and placed like the arguments, and its record; None if new."""
+        if not self.last_step:
             return None
-        progress = {"step": template.step, "opt_state": template.opt_state}
-        items = _restore_model_items(template.params, template.batch_stats)
-        items["progress"] = ocp.args.StandardRestore(_abstract(progress))
-        restored = _read(self._last.directory / str(epoch), items)
-        state = TrainState(**restored.model, **restored.progress)
-        return state, restored.record
+        items = _restore_model_items(state.params, state.batch_stats)
+        items["progress"] = ocp.args.StandardRestore(_abstract(_progress(state, metrics)))
+        restored = _read(self._workdir / _LAST / str(self.last_step), items)
+        progress = dict(restored.progress)
+        metrics = jax.tree.unflatten(jax.tree.structure(metrics), progress.pop("metrics"))
+        state, record = TrainState(**restored.model, **progress), restored.record
+        best = record["best"]
+        # The run ended after the last state was saved and before the best one was: they are the same model.
+        if best and best["step"] == self.last_step and self.last_step not in _steps(self._workdir / _BEST):
+            self.save_best(self.last_step, state, record)
+        return state, metrics, record
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on disk."""
+        self._last.wait()
+        self._best.wait()
+
+    def _choose(self) -> int:
+        """The newest whole step, or 0; what is damaged or newer than it is set aside."""
+        last, best = self._workdir / _LAST, self._workdir / _BEST
+        damaged, chosen = {}, 0
+        for step in reversed(_steps(last)):
+            if (damage := find_damage(last / str(step))) is None:
+                chosen = step
+                break
+            damaged[step] = damage
+        if damaged and not chosen:
+            found = "; ".join(f"{last / str(step)}: {damage}" for step, damage in damaged.items())
+            raise InputError(
+                f"{self._workdir}: every checkpoint to go on from is damaged ({found}); bring one back from a backup, "
+                "or begin again with another --workdir"
+            )
+        for step, damage in damaged.items():
+            place = self._set_aside(last / str(step))
+            self.notices.append(
+                f"{last / str(step)} is damaged ({damage}); it now lies in {place}, step {chosen} serves"
+            )
+        for step in _steps(best):
+            damage = find_damage(best / str(step))
+            if damage is not None:
+                place = self._set_aside(best / str(step))
+                self.notices.append(f"{best / str(step)} is damaged ({damage}); it now lies in {place}")
+            elif step > chosen:
+                # The run will come to this step again.
+                self._set_aside(best / str(step))
+        return chosen
+
+    def _set_aside(self, checkpoint: Path) -> Path:
+        folder = self._workdir / _SET_ASIDE
+        name = f"{checkpoint.parent.name}-{checkpoint.name}"
+        names = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
+        place = next(folder / name for name in names if not (folder / name).exists())
+        folder.mkdir(exist_ok=True)
+        checkpoint.rename(place)
+        return place
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *exception) -> None:
-        for manager in (self._best, self._last):
-            manager.wait_until_finished()
-            manager.close()
+        self._last.close()
+        self._best.close()
+
+
+class _Writer:
+    """Writes one folder of checkpoints, the two newest of which stay."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder.resolve()
+        self._step = 0
+        self._manager = self._guarded(
+            lambda: ocp.CheckpointManager(
+                self._folder,
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=2,
+                    cleanup_tmp_directories=True,
+                    async_options=ocp.AsyncOptions(post_finalization_callback=self._write_checksums),
+                    multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=folder.name),
+                ),
+            )
+        )
+
+    def save(self, step: int, items: dict) -> None:
+        def save():
+            self._manager.wait_until_finished()
+            # Of the end of an epoch that was not evaluated yet.
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._step = step
+            self._manager.save(step, args=ocp.args.Composite(**items))
+
+        self._guarded(save)
+
+    def wait(self) -> None:
+        self._guarded(self._manager.wait_until_finished)
+
+    def close(self) -> None:
+        self._guarded(self._manager.close)
+
+    def _write_checksums(self) -> None:
+        """Called when all files are written and the folder does not have its final name yet."""
+        if hosts.is_main():
+            (written,) = self._folder.glob(f"{self._step}{ocp.utils.TMP_DIR_SUFFIX}*")
+            write_checksums(written)
+
+    def _guarded(self, action):
+        try:
+            return action()
+        except Exception as error:  # a full disk shows in as many ways as there are layers
+            raise InputError(
+                f"{self._folder}: the checkpoint cannot be written ({_first_line(error)}); what was saved before is "
+                "whole: mend the cause, and give the same command to go on from it"
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
-    """A checkpoint on disk: the folder of its epochs, the epoch chosen, and the record it carries."""
+    """A checkpoint on disk: the folder that holds it, its step there, and the record it carries."""
 
     folder: Path
-    epoch: int
+    step: int
     record: dict
+
+    @property
+    def epoch(self) -> int:
+        """The whole epochs done."""
+        return self.record["epoch"]
 
     def restore(self, params: Any, batch_stats: Any) -> tuple[Any, Any]:
         """Parameters and running statistics, shaped and placed like the arguments (arrays or shapes)."""
-        model = _read(self.folder / str(self.epoch), _restore_model_items(params, batch_stats)).model
+        model = _read(self.folder / str(self.step), _restore_model_items(params, batch_stats)).model
         return model["params"], model["batch_stats"]
 
 
 def find_model(path: str | Path) -> SavedModel:
-    """The checkpoint that `path` names: a run's folder (its best epoch), `checkpoints/last`, or one epoch's folder.
+    """The checkpoint that `path` names: a run's folder (its best epoch), `checkpoints/last`, or one step's folder.
 
-    Raises `InputError` if there is none.
+    Raises `InputError` if there is none, or if its files are not what was written.
     """
     path = Path(path).resolve()
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected a run's folder, as given to train.py by --workdir")
     if path.name.isdigit():
-        folder, epoch = path.parent, int(path.name)
+        folder, step = path.parent, int(path.name)
     else:
-        folder, epoch = (path / _BEST if (path / _BEST).is_dir() else path), None
-    epochs = ocp.utils.checkpoint_steps(folder)
-    if not epochs or epoch not in (None, *epochs):
-        raise InputError(f"{path}: holds no checkpoint; expected a run's folder, as given to train.py by --workdir")
-    epoch = max(epochs) if epoch is None else epoch
-    record = _read(folder / str(epoch), {"record": ocp.args.JsonRestore()}).record
-    return SavedModel(folder, epoch, record)
+        folder, step = (path / _BEST if (path / _BEST).is_dir() else path), None
+    steps = _steps(folder)
+    if not steps or step not in (None, *steps):
+        raise InputError(
+            f"{path}: holds no checkpoint; expected a run's folder, as given to train.py by --workdir, after its first "
+            "whole epoch"
+        )
+    step = steps[-1] if step is None else step
+    if damage := find_damage(folder / str(step)):
+        raise InputError(
+            f"{folder / str(step)}: the checkpoint cannot be read: {damage}; give another one, such as the newest "
+            "below checkpoints/last"
+        )
+    record = _read(folder / str(step), {"record": ocp.args.JsonRestore()}).record
+    return SavedModel(folder, step, record)
 
 
-def _writer(folder: Path, max_to_keep: int) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, create=True)
-    return ocp.CheckpointManager(folder.resolve(), options=options)
+def _steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints in `folder`, oldest first."""
+    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
+
+def _progress(state: TrainState, metrics: Any) -> dict:
+    """All that is not the model, whatever a state has."""
+    names = [field.name for field in dataclasses.fields(state) if field.name not in _MODEL]
+    return {name: getattr(state, name) for name in names} | {"metrics": jax.tree.leaves(metrics)}
 
 
 def _model_items(state: TrainState, record: dict) -> dict:
-    model = {"params": state.params, "batch_stats": state.batch_stats}
+    model = {name: getattr(state, name) for name in _MODEL}
     return {"model": ocp.args.StandardSave(model), "record": ocp.args.JsonSave(record)}
 
 
@@ -113,9 +247,12 @@ def _read(place: Path, items: dict):
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             return checkpointer.restore(place, args=ocp.args.Composite(**items))
-    except Exception as error:  # damage shows in as many ways as there are files
-        first_line = str(error).partition("\n")[0]
-        raise InputError(f"{place}: the checkpoint cannot be read ({type(error).__name__}: {first_line})") from error
+    except Exception as error:  # what was written may not fit what is asked for in as many ways as there are leaves
+        raise InputError(f"{place}: the checkpoint cannot be read ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _abstract(tree: Any) -> Any:

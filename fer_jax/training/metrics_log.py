@@ -20,7 +20,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 from fer_jax import atomic
 from fer_jax.errors import InputError
@@ -40,11 +43,15 @@ class MetricsLog:
     `resume_step` is the step of the checkpoint that the run goes on from: what was recorded after it is dropped, for
     the run will do these steps again. Without it the run is new and its record starts empty.
 
-    A line outlives a crash of the program once `write` has returned; TensorBoard sees it within ten seconds. Use as a
-    context manager, or call `close`. Raises `InputError` if the `metrics.jsonl` to resume is damaged.
+    A line outlives a crash of the program once `write` has returned, and TensorBoard sees it. With `silent` nothing
+    is read or written: for processes that train beside the one that writes. Use as a context manager, or call `close`.
+    Raises `InputError` if the `metrics.jsonl` to resume is damaged.
     """
 
-    def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None):
+    def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None, *, silent: bool = False):
+        self._silent = silent
+        if silent:
+            return
         workdir = Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / FILE_NAME
@@ -53,13 +60,14 @@ class MetricsLog:
 
         self._first_step = 0 if resume_step is None else resume_step + 1
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed by close)
-        self._tensorboard = SummaryWriter(
-            str(workdir / TENSORBOARD_FOLDER),
-            # TensorBoard hides what earlier files hold from this step on.
-            purge_step=self._first_step,
-            flush_secs=10,
-            # tensorboardX names files by the second and would overwrite one that was begun in the same second.
-            filename_suffix=f".{time.time_ns()}",
+        folder = workdir / TENSORBOARD_FOLDER
+        folder.mkdir(exist_ok=True)
+        # Not its SummaryWriter, whose background thread dies of a full disk and leaves the program waiting for it.
+        # It names files by the second and would overwrite one that was begun in the same second.
+        self._tensorboard = EventsWriter(str(folder / "events"), filename_suffix=f".{time.time_ns()}")
+        # TensorBoard hides what earlier files hold from this step on.
+        self._tensorboard.write_event(
+            Event(wall_time=time.time(), step=self._first_step, session_log=SessionLog(status=SessionLog.START))
         )
 
     def write(self, step: int, metrics: Mapping[str, float], kind: str = "train") -> None:
@@ -70,22 +78,30 @@ class MetricsLog:
         """
         if kind not in KINDS:
             raise ValueError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+        if self._silent:
+            return
         values = {
             name: value if isinstance(value, numbers.Integral) else float(value) for name, value in metrics.items()
         }
         line = {"kind": kind, "step": int(step), **{name: finite_or_none(value) for name, value in values.items()}}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         for name, value in values.items():
-            self._tensorboard.add_scalar(_tag(kind, name), value, int(step))
+            self._add(summary.scalar(_tag(kind, name), value), int(step))
+        self._tensorboard.flush()
 
     def write_text(self, tag: str, text: str) -> None:
         """Shows `text`, read as Markdown, under TensorBoard's tag `tag`: the run's configuration, for one."""
-        self._tensorboard.add_text(tag, text, self._first_step)
+        if not self._silent:
+            self._add(summary.text(tag, text), self._first_step)
 
     def close(self) -> None:
         """Writes what is pending and closes the files."""
-        self._file.close()
-        self._tensorboard.close()
+        if not self._silent:
+            self._file.close()
+            self._tensorboard.close()
+
+    def _add(self, values: Summary, step: int) -> None:
+        self._tensorboard.write_event(Event(wall_time=time.time(), step=step, summary=values))
 
     def __enter__(self) -> "MetricsLog":
         return self

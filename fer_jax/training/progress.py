@@ -24,7 +24,8 @@ class TrainingProgress:
     elsewhere (a file, a pipe, a notebook) each call writes and flushes one line. Use as a context manager.
 
     `batch_size` counts images a step over all devices; `clock` gives seconds. The time left follows the pace of the
-    latest updates, with the validation and the checkpoints that fell between them.
+    latest updates, with the validation and the checkpoints that fell between them. `silent` is for processes that train
+    beside the one that speaks.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class TrainingProgress:
         batch_size: int,
         *,
         stream: TextIO | None = None,
+        silent: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._total_steps = total_steps
         self._total_epochs = total_epochs
         self._batch_size = batch_size
         self._stream = sys.stdout if stream is None else stream
+        self._silent = silent
         self._clock = clock
         self._last: tuple[int, float] | None = None
         self._seconds_per_step: float | None = None
@@ -47,7 +50,7 @@ class TrainingProgress:
         console = Console(file=self._stream)
         self._live = None
         # Rich takes FORCE_COLOR in the environment for a terminal, which would fill log files with control codes.
-        if self._stream.isatty() and not console.is_dumb_terminal:
+        if not silent and self._stream.isatty() and not console.is_dumb_terminal:
             columns = (TextColumn("{task.fields[place]}"), BarColumn(), TextColumn("{task.fields[status]}"))
             self._live = Progress(*columns, console=console)
             self._task = self._live.add_task("", total=total_steps, place="", status="starting")
@@ -95,7 +98,7 @@ class TrainingProgress:
         if self._live:
             # As Text, brackets are no markup and the style does not spill over onto the display below.
             self._live.console.print(Text(text, style), soft_wrap=True)
-        else:
+        elif not self._silent:
             print(text, file=self._stream, flush=True)
 
     def __enter__(self) -> "TrainingProgress":

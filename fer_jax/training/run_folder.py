@@ -1,8 +1,15 @@
 """The folder of a run: what it is a run of, so that the same command goes on with it and another one cannot harm it."""
 
+import contextlib
+import errno
+import fcntl
 import json
-from collections.abc import Sequence
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from ml_collections import ConfigDict
 
@@ -12,8 +19,15 @@ from fer_jax.config import differences, from_json, to_json
 from fer_jax.data.fer2013 import SPLITS, Fer2013
 from fer_jax.errors import InputError
 from fer_jax.pretrained.initial import InitialBackbone
+from fer_jax.training import hosts
+
+_log = logging.getLogger("fer_jax")
 
 _DESCRIPTION = "run.json"
+_LOCK = "run.lock"
+# What may change between two commands of one run: no result depends on it.
+_WITHOUT_EFFECT = ("train.checkpoint_every_steps", "train.watchdog_minutes")
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def describe(config: ConfigDict, data: Fer2013, backbones: Sequence[InitialBackbone]) -> dict:
@@ -39,23 +53,91 @@ def describe(config: ConfigDict, data: Fer2013, backbones: Sequence[InitialBackb
     return json.loads(json.dumps(description))
 
 
-def open_run_folder(workdir: Path, description: dict) -> bool:
-    """Makes `workdir` the folder of the run `description`; True if it already is, with work to go on from.
+@contextlib.contextmanager
+def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
+    """Makes `workdir` the folder of the run `description`, or checks that it already is, and holds it for the block.
 
-    Raises `InputError`, and changes nothing, if the folder holds another run, or anything else.
+    The hold is a lock of the operating system's on `run.lock`, gone with the process however that ends.
+
+    Raises `InputError`, and changes nothing, if the folder holds another run, or anything else, if another process
+    trains in it, or if it cannot be written. So does any `OSError` inside the block, as from a full disk.
     """
+    content = {"config": description["config"], "data": description["data"]["fingerprint"]}
+    hosts.check_equal(json.dumps(content), "config and data")
+    lock: list[TextIO] = []
+
+    def claim() -> int:
+        _check_content(workdir, description)
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock.append(_lock(workdir))
+        # Once more: until the lock was held, another process may have begun a run.
+        _check_content(workdir, description)
+        if not (workdir / _DESCRIPTION).exists():
+            atomic.write_text(workdir / _DESCRIPTION, json.dumps(description, indent=2) + "\n")
+        return 0
+
+    def claim_if_writable() -> int:
+        with _written_below(workdir):
+            return claim()
+
+    try:
+        hosts.on_main(claim_if_writable)
+        with _written_below(workdir):
+            yield
+    finally:
+        for file in lock:
+            file.close()
+
+
+def _check_content(workdir: Path, description: dict) -> None:
     place = workdir / _DESCRIPTION
     if place.is_file():
         _check_same(workdir, json.loads(place.read_text(encoding="utf-8")), description)
-        return True
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+    elif workdir.exists() and (not workdir.is_dir() or any(path.name != _LOCK for path in workdir.iterdir())):
         raise InputError(f"{workdir}: exists and is not the folder of a run; give a new or empty one by --workdir")
-    atomic.write_text(place, json.dumps(description, indent=2) + "\n")
-    return False
+
+
+def _lock(workdir: Path) -> TextIO:
+    """The lock file of `workdir`, locked, with this process named in it."""
+    file = open(workdir / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as the lock is held)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise InputError(
+            f"{workdir}: {holder or 'another process'} trains in this folder; wait for its end, or give another "
+            "--workdir"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            file.close()
+            raise
+        _log.warning("%s: its file system has no locks; do not start two runs in it at once", workdir)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+@contextlib.contextmanager
+def _written_below(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except ConnectionError:  # of a closed pipe, for one: no matter of files
+        raise
+    except OSError as error:
+        place = error.filename or workdir
+        raise InputError(
+            f"{place}: cannot be written ({error.strerror or error}); what was saved before is whole: mend the cause, "
+            "or give another --workdir"
+        ) from error
 
 
 def _check_same(workdir: Path, earlier: dict, description: dict) -> None:
     changed = differences(from_json(earlier["config"]), from_json(description["config"]))
+    changed = [line for line in changed if line.partition(":")[0] not in _WITHOUT_EFFECT]
     if changed:
         raise InputError(
             f"{workdir}: holds a run of another config, which differs in {'; '.join(changed)} (there and now); "

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 
 from fer_jax.models.fernet import FerNet, FerNetSpec
+from fer_jax.training import mesh as meshes
 
 
 @jax.tree_util.register_dataclass
@@ -56,4 +57,4 @@ def create_state(
 ) -> TrainState:
     """The state before the first step, placed on the devices of `sharding`."""
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, jax.jit(optimizer.init)(params))
-    return jax.device_put(state, sharding)
+    return meshes.place(state, sharding)

@@ -16,15 +16,20 @@ from ml_collections import ConfigDict
 from fer_jax.data import augment
 from fer_jax.data.resident import Batch
 from fer_jax.training import mesh as meshes
+from fer_jax.training.finite import FirstNotFinite, all_finite
 from fer_jax.training.state import TrainState
 
 
 @struct.dataclass
 class TrainMetrics(clu_metrics.Collection):
-    """Means over the examples seen since the metrics were last empty, in training mode (dropout, augmentation)."""
+    """Means over the examples seen since the metrics were last empty, in training mode (dropout, augmentation).
+
+    And the first step among them that was not finite.
+    """
 
     loss: clu_metrics.Average.from_output("loss")
     accuracy: clu_metrics.Accuracy
+    first_not_finite: FirstNotFinite
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
@@ -60,7 +65,9 @@ def train_step(
     gradients, (loss, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    batch_metrics = TrainMetrics.single_from_model_output(loss=loss, logits=logits, labels=batch.labels)
+    batch_metrics = TrainMetrics.single_from_model_output(
+        loss=loss, logits=logits, labels=batch.labels, step=state.step + 1, finite=all_finite((loss, gradients))
+    )
     return TrainState(state.step + 1, params, batch_stats, opt_state), metrics.merge(batch_metrics)
 
 

@@ -1,0 +1,112 @@
+"""Several processes that train as one: how they find each other, and what only the first of them does.
+
+Every process runs the same program on the same global arrays. The first one (`is_main`) alone writes logs and looks at
+the run's folder; whatever it decides there, all processes learn, so that they stay in step.
+"""
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from fer_jax.errors import InputError
+
+# Seconds after which a silent process counts as dead, which ends the others, and that a process which ends waits for
+# the others to end. The defaults (100 and 300) would keep the devices for minutes after a crash.
+_HEARTBEAT_TIMEOUT = 30
+_SHUTDOWN_TIMEOUT = 30
+
+
+def initialize(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
+    """Joins the processes that train together; nothing to do for a process on its own.
+
+    Without arguments the environment decides (`several_processes`), and JAX finds the others. To be called before
+    anything touches a device.
+
+    Args:
+      coordinator: `host:port` of process 0, the same for all.
+      num_processes: how many there are; 1 overrules the environment.
+      process_id: which one this is, from 0.
+
+    Raises:
+      InputError: for arguments that do not go together, or processes that do not find each other.
+    """
+    given = (coordinator, num_processes, process_id)
+    if num_processes == 1 or (given == (None, None, None) and not several_processes(os.environ)):
+        return
+    if given != (None, None, None):
+        if None in given or ":" not in coordinator or not 0 <= process_id < num_processes:
+            raise InputError(
+                f"--coordinator={coordinator} --num-processes={num_processes} --process-id={process_id}: expected "
+                "HOST:PORT of process 0, the number of processes, and which of them this is, from 0"
+            )
+    # For collectives between processes on CPU; without effect on other devices.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            *given, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT, shutdown_timeout_seconds=_SHUTDOWN_TIMEOUT
+        )
+    except (ValueError, RuntimeError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise InputError(
+            f"the processes that train together do not find each other ({first_line}); say where they are by "
+            "--coordinator=HOST:PORT --num-processes=N --process-id=I, or train alone by --num-processes=1"
+        ) from error
+
+
+def several_processes(environment: Mapping[str, str]) -> bool:
+    """Whether `environment` says that this is one of several processes: a TPU pod, Slurm's srun, Kubernetes.
+
+    Looks at nothing but variables, so that a computer without a cluster never waits for one. JAX sets
+    TPU_SKIP_MDS_QUERY where there is no TPU.
+    """
+    if hosts := environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES", "")):
+        return "," in hosts or int(environment.get("MEGASCALE_NUM_SLICES", "1")) > 1
+    if "SLURM_STEP_NODELIST" in environment and "SLURM_PROCID" in environment:
+        return int(environment.get("SLURM_NTASKS", "1")) > 1
+    if "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment:
+        return True
+    tpu_wanted = environment.get("JAX_PLATFORMS", "tpu").startswith("tpu")
+    return tpu_wanted and "TPU_SKIP_MDS_QUERY" not in environment and importlib.util.find_spec("libtpu") is not None
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes."""
+    return jax.process_index() == 0
+
+
+def on_main(action: Callable[[], int]) -> int:
+    """What `action` returns in the main process, for every process.
+
+    Raises what it raises; an `InputError` in all processes, of which the main one has the message.
+    """
+    if jax.process_count() == 1:
+        return action()
+    value, error = 0, None
+    if is_main():
+        try:
+            value = action()
+        except InputError as found:
+            error = found
+    failed, value = multihost_utils.broadcast_one_to_all(np.array([error is not None, value], np.int32))
+    if error:
+        raise error
+    if failed:
+        raise InputError("process 0 cannot go on; its own message says why")
+    return int(value)
+
+
+def check_equal(text: str, what: str) -> None:
+    """Raises `InputError` in every process unless `text`, which is `what`, is the same in all of them."""
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    digests = multihost_utils.process_allgather(digest)
+    others = [i for i, other in enumerate(digests) if not np.array_equal(other, digests[0])]
+    if others:
+        numbers = ", ".join(map(str, others))
+        raise InputError(f"process {numbers} has not the same {what} as process 0; give every process the same command")

@@ -1,0 +1,129 @@
+"""A run stopped anywhere and started again ends as one that nothing stopped, to the bit."""
+
+import os
+import signal
+
+import pytest
+
+from fer_jax.inference import TrainedModel
+from fer_jax.train import train
+from fer_jax.training.checkpoint import find_model
+from fer_jax.training.metrics_log import MetricsLog
+from fer_jax.training.preemption import Preempted, StopRequests
+
+
+def stop_at(call, number, monkeypatch):
+    """Sends this process the signal `number` just before it asks for the `call`-th time whether to stop."""
+    requested, calls = StopRequests.requested, iter(range(1, 1000))
+
+    def signalled(self):
+        if next(calls) == call:
+            os.kill(os.getpid(), number)
+        return requested(self)
+
+    monkeypatch.setattr(StopRequests, "requested", signalled)
+
+
+# `train` asks after each of four steps, and then after the first of two batches of the validation split.
+@pytest.mark.parametrize(
+    ("call", "number", "step"),
+    [
+        pytest.param(1, signal.SIGTERM, 1, id="first step"),
+        pytest.param(8, signal.SIGINT, 7, id="inside an epoch and a logging interval"),
+        pytest.param(9, signal.SIGTERM, 8, id="last step of an epoch"),
+        pytest.param(15, signal.SIGINT, 12, id="validation of the last epoch"),
+    ],
+)
+def test_signal_saves_and_the_run_goes_on_from_there(
+    call, number, step, whole_run, make_tiny_config, faces, assert_same_run, tmp_path, monkeypatch
+):
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        stop_at(call, number, patch)
+        with pytest.raises(Preempted, match=f"after step {step} of 12"):
+            train(make_tiny_config(), faces, tmp_path)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    assert find_model(tmp_path / "checkpoints" / "last").step == step
+    result = train(make_tiny_config(), faces, tmp_path)
+    workdir, whole = whole_run
+    times = ("images_per_second", "seconds")
+    for entry, expected in zip(result["history"], whole["history"], strict=True):
+        assert {k: v for k, v in entry.items() if k not in times} == {
+            k: v for k, v in expected.items() if k not in times
+        }
+    assert_same_run(tmp_path, workdir)
+
+
+def test_stopped_at_every_single_step(whole_run, make_tiny_config, faces, assert_same_run, tmp_path, monkeypatch):
+    """Twelve commands of one step each."""
+    for step in range(1, 13):
+        with monkeypatch.context() as patch:
+            stop_at(1, signal.SIGTERM, patch)
+            with pytest.raises(Preempted, match=f"after step {step} of 12"):
+                train(make_tiny_config(), faces, tmp_path)
+    train(make_tiny_config(), faces, tmp_path)
+    assert_same_run(tmp_path, whole_run[0])
+
+
+@pytest.mark.parametrize("step", [4, 9])
+def test_run_without_warning_goes_on_from_its_last_checkpoint(
+    step, whole_run, make_tiny_config, faces, assert_same_run, tmp_path, monkeypatch
+):
+    """Torn out of the log, as by a power cut; with a checkpoint every two steps, what follows is done again."""
+    write = MetricsLog.write
+
+    def interrupt(self, at, *arguments, **keywords):
+        write(self, at, *arguments, **keywords)
+        if at == step:
+            raise MemoryError
+
+    config = make_tiny_config()
+    config.train.checkpoint_every_steps = 2
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "write", interrupt)
+        with pytest.raises(MemoryError):
+            train(config, faces, tmp_path)
+    saved = find_model(tmp_path / "checkpoints" / "last").step
+    assert saved == {4: 2, 9: 8}[step]
+    config.train.checkpoint_every_steps = 0
+    train(config, faces, tmp_path)
+    assert_same_run(tmp_path, whole_run[0])
+
+
+def test_state_inside_the_first_epoch_is_a_model_too(make_tiny_config, faces, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(2, signal.SIGTERM, patch)
+        with pytest.raises(Preempted):
+            train(make_tiny_config(), faces, tmp_path)
+    model = TrainedModel(tmp_path / "checkpoints" / "last")
+    assert "none" in model.provenance()["epoch selected"]
+    assert "epoch 0 of 3, step 2" in model.provenance()["checkpoint"]
+
+
+def test_best_epoch_comes_back_from_the_last_state(
+    whole_run, make_tiny_config, faces, assert_same_run, tmp_path, monkeypatch
+):
+    """Ended between the last state and the best one of the same epoch."""
+    from fer_jax.training.checkpoint import Checkpoints
+
+    def lost(self, step, *_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save_best", lost)
+        with pytest.raises(MemoryError):
+            train(make_tiny_config(), faces, tmp_path)
+    assert find_model(tmp_path / "checkpoints" / "last").step == 4
+    train(make_tiny_config(), faces, tmp_path)
+    assert_same_run(tmp_path, whole_run[0])
+
+
+def test_handlers_are_left_alone_outside_the_block():
+    earlier = signal.getsignal(signal.SIGTERM)
+    with StopRequests() as stopping:
+        assert not stopping.requested()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping.requested()
+        # A second signal would end the process at once.
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL == signal.getsignal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == earlier
