@@ -10,12 +10,18 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from fer_jax.config import default_config
+from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.models.inverted_residual import BackboneSpec, Preprocessing, Stage
+from fer_jax.train import train
+from fer_jax.training.metrics_log import read_metrics
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = BackboneSpec(
@@ -67,3 +73,51 @@ def tiny_config() -> ConfigDict:
 def make_tiny_config(tiny_backbone) -> Callable[[], ConfigDict]:
     """`tiny_config`, with the backbone that it names made known."""
     return tiny_config
+
+
+@pytest.fixture(scope="session")
+def faces() -> Fer2013:
+    """Drawn faces, 64 of them to train on: four steps an epoch of `tiny_config`."""
+    return synthetic_faces(64, 30, 17, seed=0)
+
+
+@pytest.fixture(scope="session")
+def whole_run(make_tiny_config, faces, tmp_path_factory) -> tuple[Path, dict]:
+    """The folder of a run of three epochs that nothing interrupted, and what `train` returned. Not to be changed."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    return workdir, train(make_tiny_config(), faces, workdir)
+
+
+def without_times(entries: list[dict]) -> list[dict]:
+    """Lines of a log or a history, without what a clock measured."""
+    return [
+        {key: value for key, value in entry.items() if key not in ("images_per_second", "seconds")} for entry in entries
+    ]
+
+
+def read_checkpoint(folder: Path, *items: str) -> dict[str, np.ndarray]:
+    """Every array of the newest checkpoint in `folder`, by path."""
+    import orbax.checkpoint as ocp
+
+    newest = folder / str(max(ocp.utils.checkpoint_steps(folder)))
+    arguments = ocp.args.Composite(**{item: ocp.args.StandardRestore() for item in items})
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        found = checkpointer.restore(newest, args=arguments)
+    tree = {item: found[item] for item in items}
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def assert_same_run(workdir: Path, expected: Path) -> None:
+    """Two runs ended alike: every array to the bit, every line of the log but for the times, the best epoch."""
+    assert without_times(read_metrics(workdir)) == without_times(read_metrics(expected))
+    for folder, items in (("last", ("model", "progress")), ("best", ("model",))):
+        ours, theirs = (read_checkpoint(place / "checkpoints" / folder, *items) for place in (workdir, expected))
+        assert ours.keys() == theirs.keys()
+        for path, leaf in theirs.items():
+            np.testing.assert_array_equal(ours[path], leaf, err_msg=f"{folder} {path}")
+
+
+@pytest.fixture(name="assert_same_run", scope="session")
+def assert_same_run_fixture() -> Callable[[Path, Path], None]:
+    """`assert_same_run`."""
+    return assert_same_run

@@ -94,14 +94,12 @@ class Checkpoints:
             )
         for step, damage in damaged.items():
             place = self._set_aside(last / str(step))
-            self.notices.append(
-                f"{last / str(step)} is damaged ({damage}); it now lies in {place}, step {chosen} serves"
-            )
+            self.notices.append(f"{last / str(step)} is damaged ({damage}), now in {place}; step {chosen} serves")
         for step in _steps(best):
             damage = find_damage(best / str(step))
             if damage is not None:
                 place = self._set_aside(best / str(step))
-                self.notices.append(f"{best / str(step)} is damaged ({damage}); it now lies in {place}")
+                self.notices.append(f"{best / str(step)} is damaged ({damage}), now in {place}")
             elif step > chosen:
                 # The run will come to this step again.
                 self._set_aside(best / str(step))

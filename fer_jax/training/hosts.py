@@ -36,14 +36,14 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
       InputError: for arguments that do not go together, or processes that do not find each other.
     """
     given = (coordinator, num_processes, process_id)
-    if num_processes == 1 or (given == (None, None, None) and not several_processes(os.environ)):
+    nothing_given = given == (None, None, None)
+    if num_processes == 1 or (nothing_given and not several_processes(os.environ)):
         return
-    if given != (None, None, None):
-        if None in given or ":" not in coordinator or not 0 <= process_id < num_processes:
-            raise InputError(
-                f"--coordinator={coordinator} --num-processes={num_processes} --process-id={process_id}: expected "
-                "HOST:PORT of process 0, the number of processes, and which of them this is, from 0"
-            )
+    if not nothing_given and (None in given or ":" not in coordinator or not 0 <= process_id < num_processes):
+        raise InputError(
+            f"--coordinator={coordinator} --num-processes={num_processes} --process-id={process_id}: expected "
+            "HOST:PORT of process 0, the number of processes, and which of them this is, from 0"
+        )
     # For collectives between processes on CPU; without effect on other devices.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
