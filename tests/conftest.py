@@ -100,11 +100,19 @@ def read_checkpoint(folder: Path, *items: str) -> dict[str, np.ndarray]:
     import orbax.checkpoint as ocp
 
     newest = folder / str(max(ocp.utils.checkpoint_steps(folder)))
-    arguments = ocp.args.Composite(**{item: ocp.args.StandardRestore() for item in items})
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        found = checkpointer.restore(newest, args=arguments)
-    tree = {item: found[item] for item in items}
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    leaves = {}
+    with ocp.StandardCheckpointer() as checkpointer:
+        for item in items:
+            shapes = checkpointer.metadata(newest / item).item_metadata.tree
+            # Wherever the arrays lay when they were saved.
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes)
+            tree = checkpointer.restore(newest / item, shapes)
+            leaves |= {
+                item + jax.tree_util.keystr(path): np.asarray(leaf)
+                for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+            }
+    return leaves
 
 
 def assert_same_run(workdir: Path, expected: Path) -> None:
