@@ -93,7 +93,7 @@ def test_damaged_model_is_not_evaluated(damage, copy):
 
 
 def test_flipped_bit_would_go_unnoticed_without_the_checksums(copy):
-    """The reason for them: Orbax reads back another record than was written."""
+    """The reason for them: Orbax reads another record than was written, and says nothing."""
     folder = copy / "checkpoints" / "last" / "12"
     record = next(path for path in (folder / "record").rglob("*") if path.is_file())
     record.write_text(record.read_text().replace('"step": 12', '"step": 13'))

@@ -1,7 +1,7 @@
 """Checksums of the files of a checkpoint: what was written is what is read, or the difference is named.
 
-The storage below Orbax keeps a checksum of some of its files only: a flipped bit in a metadata file, or one in an array
-stored without compression, would be restored as if it were the truth.
+The storage below Orbax notices a flipped bit in an array, with an error that names no file; one in the record, which is
+plain JSON, it does not notice at all.
 """
 
 import hashlib
