@@ -142,6 +142,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                 start = time.monotonic()
                 order = meshes.place(epoch_order(1), replicated)
                 step_fn = step_fn.lower(state, metrics, train_data, order).compile()
+                hosts.wait_for_all("has compiled the step")
                 progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
 
             with StopRequests() as stopping:

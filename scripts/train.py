@@ -25,7 +25,7 @@ from fer_jax.models.summary import layer_table
 from fer_jax.train import train
 from fer_jax.training import hosts
 from fer_jax.training.compile_cache import enable_compile_cache
-from fer_jax.training.preemption import EXIT_PREEMPTED, Preempted
+from fer_jax.training.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
 
 
 @exit_on_input_error
@@ -62,7 +62,8 @@ def main() -> None:
         print(f"{stopped}; the same command goes on from there", file=sys.stderr)
         sys.exit(EXIT_PREEMPTED)
     except KeyboardInterrupt:
-        sys.exit(f"interrupted before the first step; the same command goes on with {args.workdir}")
+        print(f"interrupted before the first step; the same command begins again in {args.workdir}", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     if hosts.is_main():
         print(f"metrics, checkpoints and TensorBoard files: {args.workdir}")
         evaluate = f"--checkpoint={args.workdir} --data={args.data} --split=test --out=DIR"

@@ -147,7 +147,7 @@ class _Writer:
             if step in self._manager.all_steps():
                 self._manager.delete(step)
             self._step = step
-            self._manager.save(step, args=ocp.args.Composite(**items))
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True)
 
         self._guarded(save)
 
@@ -200,7 +200,7 @@ def find_model(path: str | Path) -> SavedModel:
     path = Path(path).resolve()
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected a run's folder, as given to train.py by --workdir")
-    if path.name.isdigit():
+    if path.name.isdigit() and not (path / _BEST).is_dir():
         folder, step = path.parent, int(path.name)
     else:
         folder, step = (path / _BEST if (path / _BEST).is_dir() else path), None

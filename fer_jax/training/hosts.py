@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from fer_jax.errors import InputError
@@ -19,6 +20,7 @@ from fer_jax.errors import InputError
 # the others to end. The defaults (100 and 300) would keep the devices for minutes after a crash.
 _HEARTBEAT_TIMEOUT = 30
 _SHUTDOWN_TIMEOUT = 30
+_LONGEST_WAIT = 3600
 
 
 def initialize(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
@@ -98,6 +100,15 @@ def on_main(action: Callable[[], int]) -> int:
     if failed:
         raise InputError("process 0 cannot go on; its own message says why")
     return int(value)
+
+
+def wait_for_all(moment: str) -> None:
+    """Returns when every process is there; for use once for each `moment`, after work that takes each its own time.
+
+    Collectives on CPU wait for half a minute only, which one process may take longer than another to read or compile.
+    """
+    if jax.process_count() > 1:
+        ocp.multihost.get_barrier_sync_fn()(key=f"fer_jax {moment}", timeout_ms=1000 * _LONGEST_WAIT)
 
 
 def check_equal(text: str, what: str) -> None:

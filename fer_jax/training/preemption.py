@@ -11,6 +11,9 @@ from jax.experimental import multihost_utils
 EXIT_PREEMPTED = os.EX_TEMPFAIL
 """The exit status (75) of a run that was stopped by a signal and saved: the same command goes on with it."""
 
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+"""The exit status (130) that shells give to a program which SIGINT ended."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -50,7 +53,8 @@ class StopRequests(contextlib.AbstractContextManager):
 
     def __exit__(self, *exception) -> None:
         for number, handler in self._earlier.items():
-            signal.signal(number, handler)
+            # None stands for one that was not set by Python, and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number, frame) -> None:
         self._noted = True

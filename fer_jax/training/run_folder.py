@@ -63,6 +63,7 @@ def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
     trains in it, or if it cannot be written. So does any `OSError` inside the block, as from a full disk.
     """
     content = {"config": description["config"], "data": description["data"]["fingerprint"]}
+    hosts.wait_for_all("has read the data")
     hosts.check_equal(json.dumps(content), "config and data")
     lock: list[TextIO] = []
 
