@@ -126,7 +126,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
             return record
 
         silent = not hosts.is_main()
-        log = MetricsLog(workdir, resume_step=done if restored else None, silent=silent)
+        log = MetricsLog(workdir, done if restored else None, len(history), silent=silent)
         progress = TrainingProgress(total_steps, config.train.epochs, batch_size, silent=silent)
         trace = StepTrace(workdir, 0 if silent else profile_steps)
         in_flight = StepsInFlight()

@@ -41,21 +41,33 @@ class MetricsLog:
     """Appends to the record of the run in `workdir`, which is made if missing.
 
     `resume_step` is the step of the checkpoint that the run goes on from: what was recorded after it is dropped, for
-    the run will do these steps again. Without it the run is new and its record starts empty.
+    the run will do these steps again. Without it the run is new and its record starts empty. `resume_epoch` counts the
+    epochs that were whole: the last step of one may be saved before the line that sums it up is due.
 
     A line outlives a crash of the program once `write` has returned, and TensorBoard sees it. With `silent` nothing
     is read or written: for processes that train beside the one that writes. Use as a context manager, or call `close`.
     Raises `InputError` if the `metrics.jsonl` to resume is damaged.
     """
 
-    def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None, *, silent: bool = False):
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        resume_step: int | None = None,
+        resume_epoch: float = math.inf,
+        *,
+        silent: bool = False,
+    ):
         self._silent = silent
         if silent:
             return
         workdir = Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / FILE_NAME
-        kept = [] if resume_step is None else [line for line in read_metrics(workdir) if line["step"] <= resume_step]
+        kept = [
+            line
+            for line in (read_metrics(workdir) if resume_step is not None else [])
+            if line["step"] <= resume_step and not (line["kind"] == "epoch" and line["epoch"] > resume_epoch)
+        ]
         atomic.write_text(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
 
         self._first_step = 0 if resume_step is None else resume_step + 1

@@ -118,6 +118,16 @@ def test_a_resumed_run_drops_what_it_will_do_again(tmp_path):
     assert scalars(events) == [(30, "train/loss", -1.0)]
 
 
+def test_the_line_of_an_epoch_that_was_not_saved_is_dropped(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        for epoch in (1, 2):
+            log.write(10 * epoch, {"loss": 1.0})
+            log.write(10 * epoch, {"epoch": epoch}, kind="epoch")
+    with MetricsLog(tmp_path, resume_step=20, resume_epoch=1):
+        kept = [(line["kind"], line["step"]) for line in read_metrics(tmp_path)]
+    assert kept == [("train", 10), ("epoch", 10), ("train", 20)]
+
+
 def test_a_new_run_starts_an_empty_record(tmp_path):
     with MetricsLog(tmp_path) as log:
         log.write(10, {"loss": 1.0})
