@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -33,6 +34,8 @@ STEPS_PER_EPOCH = 4
 class Training:
     """The command, started; its output goes to a file beside its folder."""
 
+    started: ClassVar[list["Training"]] = []
+
     def __init__(self, repository, workdir, *arguments, devices=1):
         self._log = workdir.with_suffix(f".{time.monotonic_ns()}.log")
         command = [sys.executable, "tests/tiny_train.py", *ARGUMENTS, f"--workdir={workdir}", *arguments]
@@ -42,14 +45,16 @@ class Training:
                 command, cwd=repository, stdout=file, stderr=subprocess.STDOUT, env=os.environ | {"XLA_FLAGS": flags}
             )
 
+        self.started.append(self)
+
     def output(self):
         return self._log.read_text()
 
-    def wait(self, timeout=300):
+    def wait(self, timeout=1200):
         """The exit status."""
         return self.process.wait(timeout)
 
-    def wait_for(self, pattern, timeout=300):
+    def wait_for(self, pattern, timeout=1200):
         """Returns when the output has it; whether it came before the end."""
         end = time.monotonic() + timeout
         while not re.search(pattern, self.output()):
@@ -58,6 +63,16 @@ class Training:
             assert time.monotonic() < end, self.output()
             time.sleep(0.005)
         return True
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running():
+    """Whatever a test leaves running when it fails ends with it."""
+    yield
+    for training in Training.started:
+        training.process.kill()
+        training.wait()
+    Training.started.clear()
 
 
 @pytest.mark.slow
@@ -84,6 +99,7 @@ def test_killed_at_random_moments(repository, tmp_path, assert_same_run):
             assert status == -signal.SIGKILL, training.output()
             kills += 1
             writing += any((tmp_path / "killed").glob("checkpoints/*/*tmp*"))
+            print(f"kill {kills}, {writing} so far while a checkpoint was written", flush=True)
         if kills >= 20 and not ended:
             assert Training(repository, tmp_path / "killed", *arguments).wait() == 0
             assert_same_run(tmp_path / "killed", tmp_path / "whole")
@@ -172,3 +188,22 @@ def test_other_process_ends_when_one_is_killed(victim, repository, tmp_path, ass
     assert time.monotonic() - start < 60
     assert [each.wait() for each in start_two(repository, tmp_path / "run", *arguments)] == [0, 0]
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_full_disk_is_one_line_and_status_2(repository, tmp_path):
+    """However many layers log it: no stack, and nothing else on stderr."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    try:
+        arguments = [*ARGUMENTS, f"--workdir={disk / 'run'}", "--config.train.epochs=20"]
+        result = subprocess.run(
+            [sys.executable, "tests/tiny_train.py", *arguments], cwd=repository, capture_output=True, text=True
+        )
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert re.search(r"^error: .*/disk/run.* cannot be written \(.*mend the cause", result.stderr)
