@@ -16,15 +16,17 @@ from fer_jax.data import resident
 from fer_jax.data.fer2013 import Fer2013
 from fer_jax.errors import InputError
 from fer_jax.inference import Predictor
-from fer_jax.pretrained.initial import InitialBackbone, initial_backbones
+from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.training import mesh as meshes
+from fer_jax.training.backbone_checkpoints import starting_backbones
 from fer_jax.training.checkpoint import Checkpoints
+from fer_jax.training.freeze import resolve, state_bytes
 from fer_jax.training.metrics_log import MetricsLog
-from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
 from fer_jax.training.progress import TrainingProgress
 from fer_jax.training.run_folder import describe, open_run_folder
 from fer_jax.training.state import create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, cross_entropy, jit_train_step
+from fer_jax.training.step import TrainMetrics, cross_entropy, jit_epoch_step
 
 
 def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
@@ -48,30 +50,34 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
     meshes.check_batch_size(batch_size, mesh, "train.batch_size")
     steps_per_epoch = resident.steps_per_epoch(len(data.train), batch_size)
     total_steps = steps_per_epoch * config.train.epochs
-    backbones = initial_backbones(config.init, config.model.backbones)
-    description = describe(config, data, backbones)
+    backbones = starting_backbones(config, data.fingerprint())
+    spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
+    graphdef, param_shapes, _ = model_definition(spec, replicated)
+    table = resolve(config.train.parameters, config.train.epochs, param_shapes)
+    description = describe(config, data, backbones) | {"parameters": table.describe()}
     open_run_folder(workdir, description)
 
     # ---- The state before the first step, on the devices.
-    spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
-    graphdef, *_ = model_definition(spec, replicated)
     params, batch_stats = create_model(spec, config.seed)
     for backbone in backbones:
         if backbone.params is not None:
             params["backbones"][backbone.spec.name] = backbone.params
             batch_stats["backbones"][backbone.spec.name] = backbone.batch_stats
     schedule = learning_rate_schedule(config.optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-    optimizer = make_optimizer(config.optimizer, schedule)
-    state = create_state(params, batch_stats, optimizer, replicated)
+    optimizer = make_table_optimizer(config.optimizer, schedule, table, epoch=1, steps_per_epoch=steps_per_epoch)
+    average = config.train.ema_decay > 0
+    state = create_state(params, batch_stats, optimizer, replicated, ever_trains=table.ever_trains, average=average)
+    what_trains = table.text(state_bytes(state.opt_state))
+    atomic.write_text(workdir / "freeze.txt", what_trains + "\n")
     atomic.write_text(workdir / "parameters.txt", parameter_overview.get_parameter_overview(state.params) + "\n")
 
     # ---- The data, on the devices.
     train_data = resident.to_device(data.train, replicated)
     validation_images = jax.device_put(data.validation.images, replicated)
 
-    # ---- The two compiled functions.
-    predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh)
-    step_fn = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
+    # ---- The two compiled functions; the step is compiled when it is known what trains.
+    predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh, flip=config.eval.flip)
+    step_fn = None
 
     def epoch_order(epoch: int) -> jax.Array:
         return jax.device_put(resident.epoch_order(config.seed, epoch, len(data.train), batch_size), replicated)
@@ -91,16 +97,21 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
         progress = TrainingProgress(total_steps, config.train.epochs, batch_size)
         with log, progress:
             progress.message(_headline(data, backbones, state.params, mesh, workdir))
+            progress.message(what_trains)
             if restored:
                 progress.message(f"going on after epoch {len(history)} of {config.train.epochs}")
             else:
                 log.write_text("config", f"```\n{to_json(config)}```")
-            if first_epoch <= config.train.epochs:
-                start = time.monotonic()
-                step_fn = step_fn.lower(state, no_metrics(), train_data, epoch_order(first_epoch)).compile()
-                progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
-
             for epoch in range(first_epoch, config.train.epochs + 1):
+                # ---- Compile the step, at the start and where something more begins to train.
+                if step_fn is None or epoch in table.phase_starts:
+                    start = time.monotonic()
+                    step_fn = jit_epoch_step(
+                        config, spec, table, schedule, epoch=epoch, steps_per_epoch=steps_per_epoch, mesh=mesh
+                    )
+                    step_fn = step_fn.lower(state, no_metrics(), train_data, epoch_order(epoch)).compile()
+                    progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
+
                 # ---- Train, and report what the steps since the last report did.
                 order = epoch_order(epoch)
                 epoch_metrics, metrics = no_metrics(), no_metrics()
@@ -123,7 +134,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
                 train_seconds = time.monotonic() - epoch_start
 
                 # ---- Evaluate on the validation split.
-                logits = predict(state.params, state.batch_stats, validation_images)
+                logits = predict(**state.model(), images=validation_images)
                 entry = {
                     "epoch": epoch,
                     "step": last_step,

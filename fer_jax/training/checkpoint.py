@@ -35,8 +35,7 @@ class Checkpoints:
 
     def save_last(self, epoch: int, state: TrainState, record: dict) -> None:
         """Keeps all of `state`, to go on from after `epoch`."""
-        progress = {"step": state.step, "opt_state": state.opt_state}
-        items = _model_items(state, record) | {"progress": ocp.args.StandardSave(progress)}
+        items = _model_items(state, record) | {"progress": ocp.args.StandardSave(state.progress())}
         self._last.save(epoch, args=ocp.args.Composite(**items))
 
     def restore_last(self, template: TrainState) -> tuple[TrainState, dict] | None:
@@ -44,12 +43,10 @@ class Checkpoints:
         epoch = self._last.latest_step()
         if epoch is None:
             return None
-        progress = {"step": template.step, "opt_state": template.opt_state}
         items = _restore_model_items(template.params, template.batch_stats)
-        items["progress"] = ocp.args.StandardRestore(_abstract(progress))
+        items["progress"] = ocp.args.StandardRestore(_abstract(template.progress()))
         restored = _read(self._last.directory / str(epoch), items)
-        state = TrainState(**restored.model, **restored.progress)
-        return state, restored.record
+        return TrainState.from_parts(restored.model, restored.progress), restored.record
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -100,8 +97,7 @@ def _writer(folder: Path, max_to_keep: int) -> ocp.CheckpointManager:
 
 
 def _model_items(state: TrainState, record: dict) -> dict:
-    model = {"params": state.params, "batch_stats": state.batch_stats}
-    return {"model": ocp.args.StandardSave(model), "record": ocp.args.JsonSave(record)}
+    return {"model": ocp.args.StandardSave(state.model()), "record": ocp.args.JsonSave(record)}
 
 
 def _restore_model_items(params: Any, batch_stats: Any) -> dict:
