@@ -48,7 +48,8 @@ class Group:
     first_epoch: int
 
 
-@dataclasses.dataclass(frozen=True)
+# Rows are compared by identity, for a table may hold the same text twice.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Row:
     """One row of the table: its text, its pattern by segments, and how what it matches trains (None: never)."""
 
