@@ -118,6 +118,67 @@ def test_interrupted_run_ends_as_the_whole_one(step, whole_run, make_tiny_config
     assert find_model(tmp_path).epoch == find_model(workdir).epoch
 
 
+@pytest.fixture(scope="module")
+def make_recipe_config(make_tiny_config):
+    """A config with all that goes beyond the paper, and a backbone that trains from the second epoch on."""
+
+    def make():
+        config = make_tiny_config()
+        config.train.epochs = 2
+        config.train.parameters = ("classifier/**: train", "backbones/**: train at 0.1 from epoch 2")
+        config.train.ema_decay = 0.9
+        config.train.mixup_alpha = 0.2
+        config.augment.random_erasing = 0.5
+        config.optimizer.gradient_clip_norm = 1.0
+        config.eval.flip = True
+        return config
+
+    return make
+
+
+def test_interrupted_run_by_the_whole_recipe_ends_as_the_whole_one(make_recipe_config, data, tmp_path, monkeypatch):
+    """With averages, and an epoch in which more begins to train; what is evaluated and kept is the average."""
+    write = MetricsLog.write
+
+    def interrupt(self, at, *arguments, **keywords):
+        if at == 6:
+            raise KeyboardInterrupt
+        write(self, at, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "write", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_recipe_config(), data, tmp_path / "interrupted")
+    again = train(make_recipe_config(), data, tmp_path / "interrupted")
+    whole = train(make_recipe_config(), data, tmp_path / "whole")
+    assert without_times(again["history"]) == without_times(whole["history"])
+    expected, found = last_state(tmp_path / "whole"), last_state(tmp_path / "interrupted")
+    assert expected.keys() == found.keys()
+    for path, leaf in expected.items():
+        np.testing.assert_array_equal(found[path], leaf, err_msg=path)
+
+    hidden = "['params']['classifier']['logits']['kernel']"
+    assert not np.array_equal(expected[f"['model']{hidden}"], expected[f"['progress']['not_averaged']{hidden}"])
+    for place, entry in (
+        (tmp_path / "whole", whole["best"]),
+        (tmp_path / "whole/checkpoints/last", whole["history"][-1]),
+    ):
+        probabilities = TrainedModel(place).probabilities(data.validation.images)
+        assert np.mean(probabilities.argmax(axis=1) == data.validation.labels) == entry["validation_accuracy"]
+        np.testing.assert_allclose(
+            -np.log(probabilities[np.arange(30), data.validation.labels]).mean(), entry["validation_loss"], rtol=1e-5
+        )
+
+
+def test_flip_means_the_probabilities_of_image_and_mirror_image(whole_run, data):
+    model = TrainedModel(whole_run[0])
+    images = data.validation.images[:9]
+    expected = (model.probabilities(images) + model.probabilities(images[:, :, ::-1])) / 2
+    model.config.eval.flip = True
+    np.testing.assert_allclose(model.probabilities(images), expected, atol=1e-5)
+    np.testing.assert_allclose(model.probabilities(images[:, :, ::-1]), expected, atol=1e-5)
+
+
 def test_finished_run_is_left_as_it_is(whole_run, make_tiny_config, data, tmp_path):
     workdir, whole = whole_run
     shutil.copytree(workdir, tmp_path / "copy")

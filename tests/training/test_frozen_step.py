@@ -1,5 +1,6 @@
 """Training steps with frozen parts: what moves and what does not, what it costs, and who has optimizer state."""
 
+import dataclasses
 import functools
 
 import jax
@@ -80,6 +81,18 @@ def backbones(tiny_backbone, mini_backbone):
     return tiny_backbone, mini_backbone
 
 
+@pytest.fixture
+def plain_config(make_tiny_config):
+    """Without augmentation and dropout. Tests share the programs of its steps through the compile cache."""
+    config = make_tiny_config()
+    config.model.dropout = 0.0
+    config.augment.update(dataclasses.asdict(NO_AUGMENTATION))
+    return config
+
+
+TINY_TRAINS = ("backbones/mini/**: freeze", "**: train")
+
+
 def moved(before, after):
     """The paths of the leaves that are not the same bit for bit."""
     before, after = leaves_by_path(before), leaves_by_path(jax.device_get(after))
@@ -104,17 +117,14 @@ def test_frozen_leaves_and_statistics_are_the_same_bits_after_50_steps(frozen_hy
     assert_frozen(frozen_hybrid)
 
 
-def test_frozen_check_fails_for_a_table_that_trains_too_much(make_tiny_config, backbones):
-    leaky = ("classifier/**: train", "backbones/mini/top/norm/bias: train", "backbones/**: freeze")
-    with pytest.raises(AssertionError):
-        assert_frozen(Training(make_tiny_config(), backbones, leaky).run(1))
-
-
-def test_one_backbone_may_train_and_the_other_not(make_tiny_config, backbones):
-    training = Training(make_tiny_config(), backbones, ("backbones/tiny/**: freeze", "**: train")).run(2)
-    assert_frozen(training, ("backbones", "tiny"))
+def test_one_backbone_may_train_and_the_other_not(plain_config, backbones):
+    training = Training(plain_config, backbones, TINY_TRAINS).run(2)
+    assert_frozen(training, ("backbones", "mini"))
     statistics = moved(training.start.batch_stats, training.state.batch_stats)
-    assert statistics == {path for path in leaves_by_path(training.start.batch_stats) if path[1] == "mini"}
+    assert statistics == {path for path in leaves_by_path(training.start.batch_stats) if path[1] == "tiny"}
+    # A table that trains more than it should does not pass.
+    with pytest.raises(AssertionError):
+        assert_frozen(training)
 
 
 def test_optimizer_state_is_that_of_the_trained_parameters_alone(frozen_hybrid):
@@ -123,17 +133,13 @@ def test_optimizer_state_is_that_of_the_trained_parameters_alone(frozen_hybrid):
     assert state_bytes(frozen_hybrid.state.opt_state) <= 2 * state_bytes(trained) + 2 * 4
 
 
-def test_frozen_step_learns_the_classifier_on_the_features_of_evaluation(make_tiny_config, backbones):
+def test_frozen_step_learns_the_classifier_on_the_features_of_evaluation(plain_config, backbones):
     """Against a step written out: features in evaluation mode, then Adam on the classifier alone."""
-    config = make_tiny_config()
-    config.model.dropout = 0.0
-    config.augment.update(dict.fromkeys(("rotation_range", "width_shift_range", "height_shift_range"), 0.0))
-    config.augment.update(zoom_range=0.0, horizontal_flip=False)
-    training = Training(config, backbones, FROZEN).run(3)
+    training = Training(plain_config, backbones, FROZEN).run(3)
     start = jax.tree.map(jnp.asarray, training.start)
     graphdef, *_ = model_definition(training.spec, meshes.replicated(training.mesh))
     images = jax.image.resize(training.data.images.astype(jnp.float32), (16, 32, 32), "linear", antialias=False)
-    features = nnx.merge(graphdef, start.params, start.batch_stats).features(images)
+    features = jax.jit(lambda images: nnx.merge(graphdef, start.params, start.batch_stats).features(images))(images)
 
     def loss(classifier):
         model = nnx.merge(graphdef, start.params | {"classifier": classifier}, start.batch_stats)
@@ -150,13 +156,9 @@ def test_frozen_step_learns_the_classifier_on_the_features_of_evaluation(make_ti
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-5), found, classifier)
 
 
-def test_frozen_step_costs_a_forward_pass_and_the_classifier(make_tiny_config, backbones):
-    """In FLOPs of the compiled programs; a step that differentiates the backbones is far beyond the bound."""
-    config = make_tiny_config()
-    config.augment.update(dict.fromkeys(("rotation_range", "width_shift_range", "height_shift_range"), 0.0))
-    config.augment.update(zoom_range=0.0, horizontal_flip=False)
-    assert NO_AUGMENTATION.rotation_range == 0
-    training = Training(config, backbones, FROZEN)
+def test_frozen_step_costs_a_forward_pass_and_the_classifier(plain_config, backbones):
+    """In FLOPs of the compiled programs; a step that differentiates one of the backbones is far beyond the bound."""
+    training = Training(plain_config, backbones, FROZEN)
     graphdef, *_ = model_definition(training.spec, meshes.replicated(training.mesh))
     forward = functools.partial(
         predict_step, graphdef=graphdef, input_size=32, batch_sharding=meshes.split_batch(training.mesh)
@@ -164,11 +166,11 @@ def test_frozen_step_costs_a_forward_pass_and_the_classifier(make_tiny_config, b
     state = training.state
     arguments = state.params, state.batch_stats, training.data.images, training.order[0]
     forward_flops = jax.jit(forward).lower(*arguments).compile().cost_analysis()["flops"]
-    # A matrix product is done three times in training, and Adam takes some 15 operations a parameter.
+    # Two more matrix products for a gradient, and Adam takes some 15 operations a parameter.
     classifier = sum(leaf.size for leaf in jax.tree.leaves(state.params["classifier"]))
-    bound = 1.15 * (forward_flops + (3 * 2 * 16 + 15) * classifier)
+    bound = 1.15 * (forward_flops + (2 * 2 * 16 + 15) * classifier)
     assert training.flops() <= bound
-    assert Training(config, backbones, ("**: train",)).flops() > 1.5 * bound
+    assert Training(plain_config, backbones, TINY_TRAINS).flops() > 1.5 * bound
 
 
 STAGED = ("classifier/**: train", "backbones/mini/**: train at 0.1 from epoch 2", "backbones/tiny/**: freeze")
@@ -179,7 +181,7 @@ def staged(make_tiny_config, backbones):
     """The states before, after the first epoch, and after one step of the second."""
     config = make_tiny_config()
     config.optimizer.update(schedule="cosine", weight_decay=0.1)
-    config.train.ema_decay = 0.9
+    config.train.ema_decay = 0.25
     training = Training(config, backbones, STAGED).run(STEPS_PER_EPOCH)
     first_epoch = jax.device_get(training.state)
     return training, first_epoch, jax.device_get(training.run(1, epoch=2).state)
@@ -219,11 +221,9 @@ def test_late_group_starts_like_adam_at_the_rate_of_its_epoch(staged):
         np.testing.assert_allclose(after[path], expected, atol=3e-8, rtol=3e-7, err_msg=str(path))
 
 
-def test_averages_are_those_of_the_sequence_of_models(make_tiny_config, backbones):
+def test_averages_are_those_of_the_sequence_of_models(staged, backbones):
     """Parameters and statistics, recomputed in NumPy from the models after each step; frozen ones have none."""
-    config = make_tiny_config()
-    config.train.ema_decay = 0.25
-    training = Training(config, backbones, ("backbones/tiny/**: freeze", "**: train"))
+    training = Training(staged[0].config, backbones, STAGED)
     expected = leaves_by_path(training.start.average)
     assert {path[:3] for path in expected} == {
         ("params", "backbones", "mini"),
@@ -231,10 +231,9 @@ def test_averages_are_those_of_the_sequence_of_models(make_tiny_config, backbone
         ("params", "classifier", "logits"),
         ("batch_stats", "backbones", "mini"),
     }
-    step = training.step_function(1)
+    step = training.step_function(epoch=2)
     for t in range(4):
-        training.state, _ = step(training.state, training.metrics, training.data, training.order)
-        training.metrics = jax.device_put(TrainMetrics.empty(), meshes.replicated(training.mesh))
+        training.state, training.metrics = step(training.state, training.metrics, training.data, training.order)
         state = jax.device_get(training.state)
         model = leaves_by_path({"params": state.params, "batch_stats": state.batch_stats})
         # 0.1, 2/11 and then 0.25: the third and the fourth step have reached the decay that is asked for.
