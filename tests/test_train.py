@@ -124,6 +124,7 @@ def make_recipe_config(make_tiny_config):
 
     def make():
         config = make_tiny_config()
+        config.model.backbones = ("mini",)
         config.train.epochs = 2
         config.train.parameters = ("classifier/**: train", "backbones/**: train at 0.1 from epoch 2")
         config.train.ema_decay = 0.9
