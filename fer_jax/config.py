@@ -17,6 +17,9 @@ from fer_jax.errors import InputError
 from fer_jax.models.depthwise import LOWERINGS
 from fer_jax.models.fernet import BACKBONES, POOLINGS, FerNetSpec
 from fer_jax.models.inverted_residual import BackboneOptions, BackboneSpec
+from fer_jax.training.freeze import EVERYTHING, parse_rows
+
+_PUBLISHED_BACKBONES = tuple(BACKBONES)
 
 
 def default_config() -> ConfigDict:
@@ -28,6 +31,8 @@ def default_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.init = "keras"
+    # Folders of runs, or of checkpoints, that backbones start from in place of `init`.
+    config.backbone_checkpoints = ConfigDict({name: placeholder(str) for name in _PUBLISHED_BACKBONES})
 
     config.data = ConfigDict()
     # The fraction of `train` that becomes `validation` in an image folder that has none.
@@ -49,7 +54,11 @@ def default_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.batch_size = 32
     config.train.epochs = 100
+    # What trains, when and how fast: the rows of `fer_jax.training.freeze`.
+    config.train.parameters = EVERYTHING
     config.train.label_smoothing = 0.0
+    config.train.mixup_alpha = 0.0
+    config.train.ema_decay = 0.0
     config.train.log_every_steps = 50
     # 0: at the end of each epoch, and on a signal, alone. For machines that vanish without one, and long epochs.
     config.train.checkpoint_every_steps = 0
@@ -65,6 +74,7 @@ def default_config() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.batch_size = 256
+    config.eval.flip = False
     return config.lock()
 
 
@@ -98,7 +108,7 @@ def _tuple_of(expected: str, holds) -> _Rule:
 
 _RULES = {
     "seed": _number(0, 2**32 - 1),
-    "init": _Rule("keras, torchvision, timm:NAME, scratch, or the path of a converted file", bool),
+    "init": _Rule("keras, torchvision, timm:NAME, scratch, checkpoints, or the path of a converted file", bool),
     "data.validation_fraction": _Rule(
         "None or a number above 0 and below 1", lambda value: value is None or 0 < value < 1
     ),
@@ -119,6 +129,8 @@ _RULES = {
     "train.batch_size": _number(1),
     "train.epochs": _number(1),
     "train.label_smoothing": _number(0, 1, high_open=True),
+    "train.mixup_alpha": _number(0),
+    "train.ema_decay": _number(0, 1, high_open=True),
     "train.log_every_steps": _number(1),
     "train.checkpoint_every_steps": _number(0),
     "train.watchdog_minutes": _number(0),
@@ -149,6 +161,7 @@ def check_config(config: ConfigDict) -> None:
         if not rule.holds(flat[key]):
             raise InputError(f"config.{key}={flat[key]!r}: expected {rule.expected}")
     Augmentation(**config.augment)
+    parse_rows(config.train.parameters, config.train.epochs)
     if config.optimizer.warmup_epochs >= config.train.epochs:
         raise InputError(
             f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs:g}: expected fewer than the "
@@ -233,14 +246,19 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples."""
+    """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples.
+
+    Keys that `text` lacks, because they are younger than it, get their defaults, which change nothing.
+    """
 
     def tuples(value):
         if isinstance(value, dict):
             return {key: tuples(inner) for key, inner in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    return ConfigDict(tuples(json.loads(text))).lock()
+    config = ConfigDict(default_config().to_dict())
+    config.update(tuples(json.loads(text)))
+    return config.lock()
 
 
 def differences(config: ConfigDict, other: ConfigDict) -> list[str]:

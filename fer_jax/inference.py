@@ -22,15 +22,27 @@ class Predictor:
     """The compiled forward pass of one network on one mesh.
 
     `batch_size` is rounded up to a multiple of the number of devices; the last batch is filled up, and what the
-    filling gives is dropped.
+    filling gives is dropped. `flip` is that of `predict_step`.
     """
 
-    def __init__(self, graphdef: nnx.GraphDef, input_size: int, batch_size: int, mesh: jax.sharding.Mesh):
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef,
+        input_size: int,
+        batch_size: int,
+        mesh: jax.sharding.Mesh,
+        *,
+        flip: bool = False,
+    ):
         self._mesh = mesh
         self._batch_size = -(-batch_size // mesh.size) * mesh.size
         self._step = jax.jit(
             functools.partial(
-                predict_step, graphdef=graphdef, input_size=input_size, batch_sharding=meshes.split_batch(mesh)
+                predict_step,
+                graphdef=graphdef,
+                input_size=input_size,
+                batch_sharding=meshes.split_batch(mesh),
+                flip=flip,
             ),
             out_shardings=meshes.replicated(mesh),
         )
@@ -100,6 +112,9 @@ class TrainedModel:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Class probabilities float32 [n, classes] of gray images, uint8 [n, 48, 48]."""
-        predictor = Predictor(self._graphdef, self.config.model.input_size, self.config.eval.batch_size, self._mesh)
+        evaluation = self.config.eval
+        predictor = Predictor(
+            self._graphdef, self.config.model.input_size, evaluation.batch_size, self._mesh, flip=evaluation.flip
+        )
         images = jax.device_put(images, meshes.replicated(self._mesh))
         return np.asarray(jax.nn.softmax(predictor(self._params, self._batch_stats, images), axis=-1))

@@ -25,6 +25,7 @@ import numbers
 import jax
 import jax.numpy as jnp
 
+from fer_jax.data.random_erasing import erase
 from fer_jax.errors import InputError
 
 
@@ -44,6 +45,7 @@ class Augmentation:
     `width_shift_range`, `height_shift_range`: fractions of the image size to either side, along columns and rows.
     `zoom_range`: each axis is scaled by its own factor from 1 - zoom_range to 1 + zoom_range.
     `fill_mode`: what lies beyond the border; only `nearest`, the closest pixel of the border, is known.
+    `random_erasing`: the probability that a rectangle of the image is erased (`random_erasing.py`), not one of Keras.
 
     Raises `InputError` naming the key under `config.augment` for a value outside its range.
     """
@@ -54,6 +56,7 @@ class Augmentation:
     height_shift_range: float = 0.1
     zoom_range: float = 0.1
     fill_mode: str = "nearest"
+    random_erasing: float = 0.0
 
     def __post_init__(self):
         if not isinstance(self.horizontal_flip, bool):
@@ -68,6 +71,8 @@ class Augmentation:
             raise _key_error("zoom_range", self.zoom_range, "a number of at least 0 and below 1")
         if self.fill_mode != "nearest":
             raise _key_error("fill_mode", self.fill_mode, "'nearest', the only mode")
+        if not (_is_number(self.random_erasing) and 0 <= self.random_erasing <= 1):
+            raise _key_error("random_erasing", self.random_erasing, "a probability from 0 to 1")
 
 
 NO_AUGMENTATION = Augmentation(
@@ -173,7 +178,7 @@ def affine_resize(images: jax.Array, matrices: jax.Array, output_size: int, marg
 
 
 def augment(images: jax.Array, keys: jax.Array, augmentation: Augmentation, output_size: int) -> jax.Array:
-    """Training images: each seen through its own random map and resized.
+    """Training images: each seen through its own random map and resized, then perhaps erased in part.
 
     Args:
       images: uint8 or float [batch, size, size].
@@ -187,8 +192,13 @@ def augment(images: jax.Array, keys: jax.Array, augmentation: Augmentation, outp
     if augmentation == NO_AUGMENTATION:
         return resize(images, output_size)
     size = images.shape[1]
+    if augmentation.random_erasing:
+        keys, erasing_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
     matrices = random_affine(keys, augmentation, size, output_size)
-    return affine_resize(images, matrices, output_size, row_margin(augmentation, size, output_size))
+    images = affine_resize(images, matrices, output_size, row_margin(augmentation, size, output_size))
+    if augmentation.random_erasing:
+        images = erase(images, erasing_keys, augmentation.random_erasing)
+    return images
 
 
 def resize(images: jax.Array, output_size: int) -> jax.Array:

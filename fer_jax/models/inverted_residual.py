@@ -114,7 +114,12 @@ class ConvNorm(nnx.Module):
 
 
 class InvertedResidual(nnx.Module):
-    """Expand by 1x1, convolve each channel, gate, project by 1x1; add the input where the shapes agree."""
+    """Expand by 1x1, convolve each channel, gate, project by 1x1; add the input where the shapes agree.
+
+    Where `frozen`, no path is dropped.
+    """
+
+    frozen = False
 
     def __init__(
         self,
@@ -159,7 +164,7 @@ class InvertedResidual(nnx.Module):
         branch = self.project(branch, train=train)
         if not self.is_residual:
             return branch
-        if train and self.drop_path_rate:
+        if train and self.drop_path_rate and not self.frozen:
             branch = drop_path(branch, self.drop_path_rate, rngs)
         return x + branch
 

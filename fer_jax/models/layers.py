@@ -49,14 +49,17 @@ class Conv(nnx.Module):
 class BatchNorm(nnx.BatchNorm):
     """Batch normalisation over (batch, height, width), computed in float32 whatever the dtype of its input.
 
-    Under a mesh the batch is the global one. `momentum` is the decay of the running statistics, as in Keras.
+    Under a mesh the batch is the global one. `momentum` is the decay of the running statistics, as in Keras. Where
+    `frozen`, training mode is evaluation mode: normalised by the running statistics, which stay as they are.
     """
+
+    frozen = False
 
     def __init__(self, channels: int, *, momentum: float, epsilon: float, rngs: nnx.Rngs):
         super().__init__(channels, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return super().__call__(x, use_running_average=not train).astype(x.dtype)
+        return super().__call__(x, use_running_average=self.frozen or not train).astype(x.dtype)
 
 
 class SqueezeExcite(nnx.Module):
