@@ -14,6 +14,7 @@ from fer_jax import atomic
 from fer_jax.config import check_config, model_spec, to_json
 from fer_jax.data import resident
 from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.inputs import make_input
 from fer_jax.errors import InputError
 from fer_jax.inference import Predictor
 from fer_jax.pretrained.initial import InitialBackbone, initial_backbones
@@ -65,16 +66,14 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
     state = create_state(params, batch_stats, optimizer, replicated)
     atomic.write_text(workdir / "parameters.txt", parameter_overview.get_parameter_overview(state.params) + "\n")
 
-    # ---- The data, on the devices.
-    train_data = resident.to_device(data.train, replicated)
-    validation_images = jax.device_put(data.validation.images, replicated)
+    # ---- The data, on the devices or on their way.
+    inputs, how_it_is_read = make_input(
+        config, data, total_steps=total_steps, replicated=replicated, batch_sharding=meshes.split_batch(mesh)
+    )
 
     # ---- The two compiled functions.
     predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh)
-    step_fn = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
-
-    def epoch_order(epoch: int) -> jax.Array:
-        return jax.device_put(resident.epoch_order(config.seed, epoch, len(data.train), batch_size), replicated)
+    step_fn = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh, resident=inputs.is_resident)
 
     def no_metrics() -> TrainMetrics:
         return jax.device_put(TrainMetrics.empty(), replicated)
@@ -89,26 +88,26 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
 
         log = MetricsLog(workdir, resume_step=int(state.step) if restored else None)
         progress = TrainingProgress(total_steps, config.train.epochs, batch_size)
-        with log, progress:
+        with log, progress, inputs.steps(int(state.step)) as batches:
             progress.message(_headline(data, backbones, state.params, mesh, workdir))
+            progress.message(how_it_is_read)
             if restored:
                 progress.message(f"going on after epoch {len(history)} of {config.train.epochs}")
             else:
                 log.write_text("config", f"```\n{to_json(config)}```")
             if first_epoch <= config.train.epochs:
                 start = time.monotonic()
-                step_fn = step_fn.lower(state, no_metrics(), train_data, epoch_order(first_epoch)).compile()
+                step_fn = step_fn.lower(state, no_metrics(), *inputs.step_arguments()).compile()
                 progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
 
             for epoch in range(first_epoch, config.train.epochs + 1):
                 # ---- Train, and report what the steps since the last report did.
-                order = epoch_order(epoch)
                 epoch_metrics, metrics = no_metrics(), no_metrics()
                 epoch_start = interval_start = time.monotonic()
                 last_step = epoch * steps_per_epoch
                 reported_step = last_step - steps_per_epoch
                 for step in range(reported_step + 1, last_step + 1):
-                    state, metrics = step_fn(state, metrics, train_data, order)
+                    state, metrics = step_fn(state, metrics, *next(batches))
                     if step % config.train.log_every_steps == 0 or step == last_step:
                         values = _floats(metrics)
                         now = time.monotonic()
@@ -123,7 +122,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path) -> dict:
                 train_seconds = time.monotonic() - epoch_start
 
                 # ---- Evaluate on the validation split.
-                logits = predict(state.params, state.batch_stats, validation_images)
+                logits = predict(state.params, state.batch_stats, inputs.validation_images)
                 entry = {
                     "epoch": epoch,
                     "step": last_step,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from fer_jax.config import load_config, model_spec
+from fer_jax.data.folder_reader import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import exit_on_input_error
 from fer_jax.expressions import NUM_EXPRESSIONS
@@ -35,14 +36,24 @@ def main() -> None:
         return
     if args.data is None or args.workdir is None:
         parser.error("--data and --workdir are needed")
-    data = load(args.data, validation_fraction=config.data.validation_fraction, seed=config.seed)
+    folder = FolderOptions(
+        image_size=config.data.image_size,
+        input_size=config.model.input_size,
+        classes=config.data.classes,
+        input=config.data.input,
+    )
+    fraction = config.data.validation_fraction
+    data = load(args.data, validation_fraction=fraction, seed=config.seed, folder=folder)
     enable_compile_cache()
     try:
         train(config, data, args.workdir)
     except KeyboardInterrupt:
         sys.exit(f"interrupted; the same command goes on after the last whole epoch in {args.workdir}")
     print(f"metrics, checkpoints and TensorBoard files: {args.workdir}")
-    print(f"evaluate: python scripts/evaluate.py --checkpoint={args.workdir} --data={args.data} --split=test --out=DIR")
+    split = "test" if len(data.test) else "validation"
+    print(
+        f"evaluate: python scripts/evaluate.py --checkpoint={args.workdir} --data={args.data} --split={split} --out=DIR"
+    )
 
 
 if __name__ == "__main__":

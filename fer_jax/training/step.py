@@ -82,20 +82,36 @@ def resident_train_step(
 
 
 def jit_train_step(
-    config: ConfigDict, *, graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh
+    config: ConfigDict,
+    *,
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+    resident: bool = True,
 ) -> jax.stages.Wrapped:
-    """`resident_train_step` with what a config fixes, jitted for a mesh; it consumes the state and the metrics."""
+    """`resident_train_step`, or `train_step` for a streamed input, with what a config fixes, jitted for a mesh.
+
+    It consumes the state and the metrics.
+    """
+    from_where = {"batch_sharding": meshes.split_batch(mesh)} if resident else {}
     step = functools.partial(
-        resident_train_step,
+        resident_train_step if resident else train_step,
         graphdef=graphdef,
         optimizer=optimizer,
         augmentation=augment.Augmentation(**config.augment),
         input_size=config.model.input_size,
         label_smoothing=config.train.label_smoothing,
         seed=config.seed,
-        batch_sharding=meshes.split_batch(mesh),
+        **from_where,
     )
     return jax.jit(step, donate_argnums=(0, 1), out_shardings=meshes.replicated(mesh))
+
+
+def predict_batch(
+    params: dict, batch_stats: dict, images: jax.Array, *, graphdef: nnx.GraphDef, input_size: int
+) -> jax.Array:
+    """Logits float32 [batch, classes] of `images`, uint8 [batch, size, size] or [batch, size, size, 3]."""
+    return nnx.merge(graphdef, params, batch_stats)(augment.resize(images, input_size), train=False)
 
 
 def predict_step(
@@ -104,11 +120,9 @@ def predict_step(
     images: jax.Array,
     ids: jax.Array,
     *,
-    graphdef: nnx.GraphDef,
-    input_size: int,
     batch_sharding: jax.sharding.Sharding,
+    **fixed,
 ) -> jax.Array:
-    """Logits float32 [batch, classes] of `images[ids]` (uint8 [n, 48, 48]); rows with id -1 are filling."""
+    """`predict_batch` of `images[ids]`, where `images` live on the devices; rows with id -1 are filling."""
     ids = jax.lax.with_sharding_constraint(ids, batch_sharding)
-    inputs = augment.resize(images[jnp.maximum(ids, 0)], input_size)
-    return nnx.merge(graphdef, params, batch_stats)(inputs, train=False)
+    return predict_batch(params, batch_stats, images[jnp.maximum(ids, 0)], **fixed)
