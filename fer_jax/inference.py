@@ -9,6 +9,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from fer_jax.config import from_json, model_spec
+from fer_jax.data.fer2013 import IMAGE_SIZE
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import RESIDENT_LIMIT, padded_batches
 from fer_jax.data.streaming import in_order
@@ -72,7 +73,8 @@ class TrainedModel:
         self.record = saved.record
         self.config: ConfigDict = from_json(self.record["config"])
         self.class_names: tuple[str, ...] = tuple(self.record["class_names"])
-        self.image_shape: tuple[int, ...] = tuple(self.record["data"]["image_shape"])
+        # Before there was a choice, all images were those of FER2013.
+        self.image_shape: tuple[int, ...] = tuple(self.record["data"].get("image_shape", (IMAGE_SIZE, IMAGE_SIZE)))
         backbones = [BACKBONES[variant["name"]].with_variant(variant) for variant in self.record["backbones"]]
         self._mesh = meshes.make_mesh()
         spec = model_spec(self.config, backbones, len(self.class_names))

@@ -130,8 +130,9 @@ def _image_files(path: Path, names: Sequence[str], source: str, options: FolderO
     colour = found.colour if options.colour is None else options.colour
     if found.sizes != ((size, size),):
         kind = "RGB" if colour else "gray"
-        smallest, largest = (" x ".join(map(str, found.sizes[place])) for place in (0, -1))
-        _log.warning("%s: images of %s to %s pixels, read as %d x %d %s", source, smallest, largest, size, size, kind)
+        extremes = sorted({found.sizes[0], found.sizes[-1]})
+        found_sizes = " to ".join(f"{width} x {height}" for width, height in extremes)
+        _log.warning("%s: images of %s pixels, read as %d x %d %s", source, found_sizes, size, size, kind)
     return ImageFiles(str(path), tuple(names), found.num_bytes, (size, size, 3) if colour else (size, size))
 
 

@@ -1,5 +1,10 @@
 """The streamed input: the batches of the resident one, from any step on, whatever reads them."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import grain
 import jax
 import numpy as np
@@ -155,3 +160,42 @@ def test_a_finished_run_has_no_steps(folder, make_tiny_config):
     streamed_input, _ = inputs(make_tiny_config, read(folder, "streaming"), "streaming")
     with streamed_input.steps(3 * STEPS_PER_EPOCH) as steps:
         assert list(steps) == []
+
+
+_TWO_PROCESSES = """
+import sys
+import jax, numpy as np
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"127.0.0.1:{sys.argv[1]}", 2, int(sys.argv[2]))
+from fer_jax.data import streaming
+from fer_jax.data.fer2013 import Split
+from fer_jax.training import mesh as meshes
+images = np.arange(40, dtype=np.uint8)[:, None, None] + np.zeros((40, 2, 2), np.uint8)
+split = Split(images, np.arange(40, dtype=np.int32), np.arange(40, dtype=np.int32))
+mesh = meshes.make_mesh()
+sharding = meshes.split_batch(mesh)
+rows = streaming.local_rows(sharding, 8)
+assert len(rows) == 4, rows
+source = streaming.training_source(split, seed=0, batch_size=8, steps=3, rows=rows)
+stream = streaming.BatchStream(source, first_step=0, workers=0, sharding=sharding)
+together = jax.jit(lambda x: x, out_shardings=meshes.replicated(mesh))
+for step, batch in enumerate(stream):
+    expected = source.order(step)
+    assert batch.images.shape == (8, 2, 2)
+    assert (np.asarray(together(batch.row_ids)) == expected).all()
+    assert (np.asarray(together(batch.images))[:, 0, 0] == expected).all()
+found = np.concatenate([np.asarray(together(b)) for b in streaming.in_order(images, 16, sharding)])
+assert (found[:40] == images).all()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_batch():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _TWO_PROCESSES, str(port), str(i)], env=environment) for i in range(2)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
