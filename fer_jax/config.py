@@ -13,6 +13,8 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_dict import placeholder
 
 from fer_jax.data.augment import Augmentation
+from fer_jax.data.class_folders import CLASSES
+from fer_jax.data.resident import INPUTS
 from fer_jax.errors import InputError
 from fer_jax.models.depthwise import LOWERINGS
 from fer_jax.models.fernet import BACKBONES, POOLINGS, FerNetSpec
@@ -37,6 +39,12 @@ def default_config() -> ConfigDict:
     config.data = ConfigDict()
     # The fraction of `train` that becomes `validation` in an image folder that has none.
     config.data.validation_fraction = placeholder(float)
+    # How an image folder is read (fer_jax.data.folder_reader.FolderOptions).
+    config.data.image_size = placeholder(int)
+    config.data.classes = "auto"
+    config.data.input = "auto"
+    # Processes that decode the images of a streamed input; 0: threads of the training process.
+    config.data.workers = 0
 
     config.augment = ConfigDict(dataclasses.asdict(Augmentation()))
 
@@ -112,6 +120,10 @@ _RULES = {
     "data.validation_fraction": _Rule(
         "None or a number above 0 and below 1", lambda value: value is None or 0 < value < 1
     ),
+    "data.image_size": _Rule("None or a number from 8 to 1024", lambda value: value is None or 8 <= value <= 1024),
+    "data.classes": _one_of(CLASSES),
+    "data.input": _one_of(INPUTS),
+    "data.workers": _number(0, 256),
     "model.backbones": _Rule(
         "one or more different names out of " + ", ".join(BACKBONES),
         lambda names: names and len(set(names)) == len(names) and all(name in BACKBONES for name in names),

@@ -13,6 +13,8 @@ from fer_jax import atomic
 from fer_jax.config import check_config, model_spec, to_json
 from fer_jax.data import resident
 from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.inputs import make_input
+from fer_jax.data.placement import place
 from fer_jax.errors import InputError
 from fer_jax.inference import Predictor
 from fer_jax.pretrained.initial import InitialBackbone
@@ -93,15 +95,13 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
             overview = parameter_overview.get_parameter_overview(state.params)
             atomic.write_text(workdir / "parameters.txt", overview + "\n")
 
-        # ---- The data, on the devices.
-        train_data = resident.to_device(data.train, replicated)
-        validation_images = meshes.place(data.validation.images, replicated)
-
-        def epoch_order(epoch: int) -> np.ndarray:
-            return resident.epoch_order(config.seed, epoch, len(data.train), batch_size)
+        # ---- The data, on the devices or on their way.
+        inputs, how_it_is_read = make_input(
+            config, data, total_steps=total_steps, replicated=replicated, batch_sharding=meshes.split_batch(mesh)
+        )
 
         def no_metrics() -> TrainMetrics:
-            return meshes.place(TrainMetrics.empty(), replicated)
+            return place(TrainMetrics.empty(), replicated)
 
         # ---- The compiled functions; the step is compiled when it is known what trains.
         predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh, flip=config.eval.flip)
@@ -118,8 +118,9 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
 
         def check_finite(bad_step: int | None) -> None:
             if bad_step is not None:
-                row_ids = data.train.row_ids[epoch_order(1 + (bad_step - 1) // steps_per_epoch)]
-                row_ids = row_ids[(bad_step - 1) % steps_per_epoch]
+                epoch, row = divmod(bad_step - 1, steps_per_epoch)
+                order = resident.epoch_order(config.seed, epoch + 1, len(data.train), batch_size)
+                row_ids = data.train.row_ids[order[row]]
                 raise InputError(_not_finite(bad_step, row_ids, checkpoints.last_step, workdir))
 
         def save_last(step: int, epoch_seconds: float = 0.0) -> dict:
@@ -136,10 +137,11 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
         progress = TrainingProgress(total_steps, config.train.epochs, batch_size, silent=silent)
         trace = StepTrace(workdir, 0 if silent else profile_steps)
         in_flight = StepsInFlight()
-        with log, progress, trace:
+        with log, progress, trace, inputs.steps(done) as batches:
             for notice in checkpoints.notices:
                 progress.message(f"warning: {notice}")
             progress.message(_headline(data, backbones, state.params, mesh, workdir))
+            progress.message(how_it_is_read)
             progress.message(what_trains)
             if restored:
                 progress.message(f"going on after step {done} of {total_steps}")
@@ -147,16 +149,21 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                 log.write_text("config", f"```\n{to_json(config)}```")
             with StopRequests() as stopping:
                 for epoch in range(len(history) + 1, config.train.epochs + 1):
-                    order = meshes.place(epoch_order(epoch), replicated)
-
                     # ---- Compile the step, at the start and where something more begins to train.
                     if step_fn is None or epoch in table.phase_starts:
                         watchdog.beat(COMPILE_ALLOWANCE)
                         start = time.monotonic()
                         step_fn = jit_epoch_step(
-                            config, spec, table, schedule, epoch=epoch, steps_per_epoch=steps_per_epoch, mesh=mesh
+                            config,
+                            spec,
+                            table,
+                            schedule,
+                            epoch=epoch,
+                            steps_per_epoch=steps_per_epoch,
+                            mesh=mesh,
+                            resident=inputs.is_resident,
                         )
-                        step_fn = step_fn.lower(state, metrics, train_data, order).compile()
+                        step_fn = step_fn.lower(state, metrics, *inputs.step_arguments()).compile()
                         hosts.wait_for_all(f"has compiled the step of epoch {epoch}")
                         progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
 
@@ -168,7 +175,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                     stop = False
                     while step < last_step and not stop:
                         trace.before_step()
-                        state, metrics = step_fn(state, metrics, train_data, order)
+                        state, metrics = step_fn(state, metrics, *next(batches))
                         step += 1
                         in_flight.add(state.step)
                         watchdog.beat()
@@ -193,7 +200,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                     logits = None
                     if not stop:
                         watchdog.beat(COMPILE_ALLOWANCE)
-                        arguments = {**state.model(), "images": validation_images}
+                        arguments = {**state.model(), "images": inputs.validation_images}
                         logits = predict(**arguments, stop=lambda: watchdog.beat() or stopping.requested())
                     if logits is None:
                         save_last(step, time.monotonic() - epoch_start)

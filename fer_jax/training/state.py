@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from fer_jax.data.placement import place
 from fer_jax.models.fernet import FerNet, FerNetSpec, freeze_modules
-from fer_jax.training import mesh as meshes
 from fer_jax.training.subtree import Path, leaves_by_path, overlay, select, select_like
 
 
@@ -108,4 +108,4 @@ def create_state(
         # Buffers of their own: the step gives those of its arguments away.
         averages = jax.tree.map(jnp.copy, averages)
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, jax.jit(optimizer.init)(trained), averages)
-    return meshes.place(state, sharding)
+    return place(state, sharding)

@@ -120,10 +120,15 @@ def jit_train_step(
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
     trains: Callable[[Path], bool] = lambda path: True,
+    resident: bool = True,
 ) -> jax.stages.Wrapped:
-    """`resident_train_step` with what a config fixes, jitted for a mesh; it consumes the state and the metrics."""
+    """`resident_train_step`, or `train_step` for a streamed input, with what a config fixes, jitted for a mesh.
+
+    It consumes the state and the metrics.
+    """
+    from_where = {"batch_sharding": meshes.split_batch(mesh)} if resident else {}
     step = functools.partial(
-        resident_train_step,
+        resident_train_step if resident else train_step,
         graphdef=graphdef,
         optimizer=optimizer,
         augmentation=augment.Augmentation(**config.augment),
@@ -133,7 +138,7 @@ def jit_train_step(
         ema_decay=config.train.ema_decay,
         seed=config.seed,
         trains=trains,
-        batch_sharding=meshes.split_batch(mesh),
+        **from_where,
     )
     return jax.jit(step, donate_argnums=(0, 1), out_shardings=meshes.replicated(mesh))
 
@@ -147,12 +152,35 @@ def jit_epoch_step(
     epoch: int,
     steps_per_epoch: int,
     mesh: jax.sharding.Mesh,
+    resident: bool,
 ) -> jax.stages.Wrapped:
     """`jit_train_step` with what trains in `epoch` by `table`: good until the next of `table.phase_starts`."""
     trains = functools.partial(table.trains, epoch=epoch)
     graphdef, *_ = model_definition(spec, meshes.replicated(mesh), trains)
     optimizer = make_table_optimizer(config.optimizer, schedule, table, epoch=epoch, steps_per_epoch=steps_per_epoch)
-    return jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh, trains=trains)
+    return jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh, trains=trains, resident=resident)
+
+
+def predict_batch(
+    params: dict,
+    batch_stats: dict,
+    images: jax.Array,
+    *,
+    graphdef: nnx.GraphDef,
+    input_size: int,
+    flip: bool = False,
+) -> jax.Array:
+    """Logits float32 [batch, classes] of `images`, uint8 [batch, size, size] or [batch, size, size, 3].
+
+    With `flip` they are logarithms of probabilities, the mean of those of each image and of its mirror image.
+    """
+    inputs = augment.resize(images, input_size)
+    model = nnx.merge(graphdef, params, batch_stats)
+    logits = model(inputs, train=False)
+    if not flip:
+        return logits
+    mirrored = model(inputs[:, :, ::-1], train=False)
+    return jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - math.log(2)
 
 
 def predict_step(
@@ -161,20 +189,9 @@ def predict_step(
     images: jax.Array,
     ids: jax.Array,
     *,
-    graphdef: nnx.GraphDef,
-    input_size: int,
     batch_sharding: jax.sharding.Sharding,
-    flip: bool = False,
+    **fixed,
 ) -> jax.Array:
-    """Logits float32 [batch, classes] of `images[ids]` (uint8 [n, 48, 48]); rows with id -1 are filling.
-
-    With `flip` they are logarithms of probabilities, the mean of those of each image and of its mirror image.
-    """
+    """`predict_batch` of `images[ids]`, where `images` live on the devices; rows with id -1 are filling."""
     ids = jax.lax.with_sharding_constraint(ids, batch_sharding)
-    inputs = augment.resize(images[jnp.maximum(ids, 0)], input_size)
-    model = nnx.merge(graphdef, params, batch_stats)
-    logits = model(inputs, train=False)
-    if not flip:
-        return logits
-    mirrored = model(inputs[:, :, ::-1], train=False)
-    return jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - math.log(2)
+    return predict_batch(params, batch_stats, images[jnp.maximum(ids, 0)], **fixed)
