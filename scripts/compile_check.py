@@ -24,17 +24,8 @@ def main() -> None:
     parser.add_argument("--config", required=True, help="a config file; --config.KEY=VALUE overrides a value of it")
     parser.add_argument("--topology", required=True, help="generation and chips, such as v5e:2x2 or v5p:2x2x1")
     parser.add_argument("--batch-per-chip", type=int, help="default: the config's batch, split over the chips")
-    parser.add_argument(
-        "--largest-batch",
-        action="store_true",
-        help="estimate the largest batch a chip from a second compilation, at twice the batch",
-    )
-    parser.add_argument(
-        "--confirm", action="store_true", help="with --largest-batch: compile the step at the estimate, too"
-    )
+    parser.add_argument("--confirm", action="store_true", help="compile the step at the estimated largest batch, too")
     args, overrides = parser.parse_known_args()
-    if args.confirm and not args.largest_batch:
-        raise InputError("--confirm confirms an estimate: give --largest-batch as well")
     if args.batch_per_chip is not None and args.batch_per_chip < 1:
         raise InputError(f"--batch-per-chip={args.batch_per_chip}: expected at least 1")
     config = load_config([f"--config={args.config}", *overrides])
@@ -44,14 +35,13 @@ def main() -> None:
     step = compile_step(config, mesh, batch)
     print(report(step), flush=True)
     check_collectives(step.collectives)
-    if args.largest_batch:
-        double = compile_step(config, mesh, 2 * batch)
-        peaks = {each.batch_per_chip: each.cost.peak_bytes for each in (step, double)}
-        estimate = largest_batch(peaks, step.peak.memory_bytes)
-        print(f"  largest batch: about {estimate} a chip, on a line through the peaks at {batch} and {2 * batch}")
-        if args.confirm:
-            confirmed = compile_step(config, mesh, estimate)
-            print(f"  confirmed: {estimate} a chip compiles, peak {confirmed.cost.peak_bytes / 2**30:.2f} GiB")
+    if args.confirm and step.largest_batch_per_chip > batch:
+        largest = compile_step(config, mesh, step.largest_batch_per_chip)
+        peaks = {each.batch_per_chip: each.cost.peak_bytes for each in (step, largest)}
+        print(
+            f"  {largest.batch_per_chip} a chip compiles, peak {largest.cost.peak_bytes / 2**30:.2f} GiB; on a line "
+            f"through both peaks about {largest_batch(peaks, step.peak.memory_bytes)} would fit"
+        )
 
 
 if __name__ == "__main__":

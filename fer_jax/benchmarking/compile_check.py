@@ -7,7 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from fer_jax.benchmarking import hlo
-from fer_jax.benchmarking.cost import ProgramCost, Roofline, program_cost, roofline
+from fer_jax.benchmarking.cost import ProgramCost, Roofline, largest_batch, program_cost, roofline
 from fer_jax.benchmarking.devices import Peak, published_peak
 from fer_jax.benchmarking.train_program import train_program
 from fer_jax.errors import InputError
@@ -42,6 +42,12 @@ class CompiledStep:
     def images_per_second_per_chip(self) -> float:
         """An upper bound: what the compute and the memory of a chip allow, were both used without pause."""
         return self.batch_per_chip / self.roofline.seconds
+
+    @property
+    def largest_batch_per_chip(self) -> int:
+        """An estimate from this compilation alone, on the low side: all temporaries count as growing with the batch."""
+        peaks = {0: self.cost.fixed_bytes, self.batch_per_chip: self.cost.peak_bytes}
+        return largest_batch(peaks, self.peak.memory_bytes)
 
 
 def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: int) -> CompiledStep:
@@ -128,6 +134,7 @@ def report(step: CompiledStep) -> str:
         f"a step at {step.peak.bytes_per_second / 1e9:.0f} GB/s",
         f"  peak HBM       {cost.peak_bytes / 2**30:9.2f} GiB of {step.peak.memory_bytes / 2**30:.0f}, donated "
         "buffers counted once",
+        f"  largest batch  {step.largest_batch_per_chip:9d} a chip, about: were all temporaries to grow with the batch",
         f"  bound by {bounds.bound_by}: at most {step.images_per_second_per_chip:.0f} images a second a chip",
     ]
     for opcode, group in hlo.by_opcode(step.collectives).items():

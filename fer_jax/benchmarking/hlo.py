@@ -41,9 +41,9 @@ class Gather:
     op_name: str
 
     def fetches_batch(self, batch_size: int) -> bool:
-        """Whether this picks whole rows of a table for each example of a batch, and nothing more.
+        """Whether this picks one piece of a table for each example of a batch, and nothing more.
 
-        Each slice is one row, and the result holds `batch_size` of them.
+        The result then holds `batch_size` slices, each from one place along the table's first axis.
         """
         return (
             self.slice_sizes[:1] == (1,)
