@@ -21,7 +21,8 @@ class CompiledStep:
     """A compiled training step, for one chip of the mesh.
 
     `collectives` are those of the compiled program, `gathers` those of the program as it was written, where the batch
-    is the global one. `compile_seconds` is wall time.
+    is the global one. `data_copies` is how often a step copies all training images, and `cycle_shares` where the
+    compiler expects the time to go (see `hlo.cycle_shares`). `compile_seconds` is wall time.
     """
 
     chips: int
@@ -32,6 +33,8 @@ class CompiledStep:
     cost: ProgramCost
     collectives: list[hlo.Collective]
     gathers: list[hlo.Gather]
+    data_copies: int
+    cycle_shares: dict[str, float]
     compile_seconds: float
 
     @property
@@ -63,7 +66,8 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         raise InputError(f"{device_kind}: no published limits in fer_jax.benchmarking.devices.PEAKS; add them there")
     config = config.copy_and_resolve_references()
     config.train.batch_size = batch_per_chip * mesh.size
-    lowered = train_program(config, mesh).lower()
+    program = train_program(config, mesh)
+    lowered = program.lower()
     gathers = hlo.gathers(lowered.as_text(dialect="hlo", debug_info=True))
     check_gathers(gathers, config.train.batch_size)
     start = time.perf_counter()
@@ -77,6 +81,7 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
     cost = program_cost(compiled)
     if cost.peak_bytes > peak.memory_bytes:
         raise InputError(_does_not_fit(batch_per_chip, peak, f"it needs {cost.peak_bytes / 2**30:.2f} GiB"))
+    text = compiled.as_text()
     return CompiledStep(
         chips=mesh.size,
         device_kind=device_kind,
@@ -84,8 +89,10 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         dtype=config.model.dtype,
         peak=peak,
         cost=cost,
-        collectives=hlo.collectives(compiled.as_text()),
+        collectives=hlo.collectives(text),
         gathers=gathers,
+        data_copies=hlo.copies(text, program.data.images.shape),
+        cycle_shares=hlo.cycle_shares(text),
         compile_seconds=seconds,
     )
 
@@ -147,4 +154,11 @@ def report(step: CompiledStep) -> str:
     if not step.collectives:
         lines.append("  no collectives")
     fetches = ", ".join(f"{list(gather.shape)}" for gather in step.gathers)
-    return "\n".join([*lines, f"  gathers: the fetch of the batch alone ({fetches})"])
+    lines.append(f"  gathers: the fetch of the batch alone ({fetches})")
+    if step.data_copies:
+        lines.append(f"  all training images are copied {step.data_copies} time(s) at every step, into another layout")
+    if step.cycle_shares:
+        lines.append("  where the compiler expects the time to go:")
+        largest = list(step.cycle_shares.items())[:8]
+        lines += [f"    {100 * share:5.1f} %  {place}" for place, share in largest]
+    return "\n".join(lines)

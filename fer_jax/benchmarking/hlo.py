@@ -20,6 +20,7 @@ COLLECTIVES = (
 _SHAPE = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT\s+)?%?(?P<name>[\w.-]+) = (?P<type>.+?) (?P<opcode>[a-z][a-z0-9-]*)\(")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _SLICE_SIZES = re.compile(r"slice_sizes=\{([\d,]*)\}")
 
 
@@ -76,6 +77,27 @@ def gathers(hlo: str) -> list[Gather]:
             shape = _integers(_SHAPE.search(match["type"])[3])
             found.append(Gather(shape, _integers(_SLICE_SIZES.search(line)[1]), _op_name(line)))
     return found
+
+
+def copies(hlo: str, shape: tuple[int, ...]) -> int:
+    """How many instructions of a compiled program do nothing but copy an array of `shape`, as into another layout."""
+    dimensions = ",".join(map(str, shape))
+    matches = (_INSTRUCTION.match(line) for line in hlo.splitlines())
+    return sum(1 for m in matches if m and m["opcode"] == "copy" and f"[{dimensions}]" in m["type"])
+
+
+def cycle_shares(hlo: str) -> dict[str, float]:
+    """Where the TPU compiler expects the time to go: fractions of all cycles by place in the source, largest first.
+
+    Empty where the compiler leaves no estimates in the program, as on other platforms.
+    """
+    cycles = {}
+    for line in hlo.splitlines():
+        if match := _CYCLES.search(line):
+            name = _op_name(line)
+            cycles[name] = cycles.get(name, 0) + int(match[1])
+    total = sum(cycles.values())
+    return {name: cycles[name] / total for name in sorted(cycles, key=cycles.get, reverse=True)}
 
 
 def type_bytes(text: str) -> int:

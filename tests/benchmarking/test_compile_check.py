@@ -86,6 +86,8 @@ def test_report_gives_the_figures_of_one_chip():
         cost=ProgramCost(256e9, 25.6e9, fixed_bytes=2**30, temporary_bytes=2 * 2**30),
         collectives=[hlo.Collective("all-reduce", n, "sum") for n in (20_000_000, 500_000, 1000)],
         gathers=[],
+        data_copies=1,
+        cycle_shares={"jit(step)/conv": 0.75, "jit(step)/add": 0.25},
         compile_seconds=100.0,
     )
     assert step.roofline.bound_by == "memory"
@@ -94,6 +96,8 @@ def test_report_gives_the_figures_of_one_chip():
     text = report(step)
     for figure in ("2.000 GFLOP an image", "1.30 ms", "200.0 MB an image", "31.26 ms", "3.00 GiB of 16", "4095 images"):
         assert figure in text
+    assert "all training images are copied 1 time(s) at every step" in text
+    assert " 75.0 %  jit(step)/conv" in text
     assert "all-reduce: 3, 20.50 MB in all; the largest 20.000, 0.500, 0.001 MB" in text
 
 

@@ -24,6 +24,28 @@ def test_collectives_are_found_once_with_the_bytes_of_their_results():
     assert {opcode: len(group) for opcode, group in groups.items()} == {"all-reduce": 2, "all-gather": 1}
 
 
+def test_copies_of_an_array_are_counted():
+    text = """
+      %copy.1 = u8[90,48,48]{2,1,0:T(8,128)(4,1)} copy(%param.1), metadata={op_name="images"}
+      %copy.2 = u8[32,48,48]{2,1,0} copy(%param.1)
+      %fusion = u8[90,48,48]{2,1,0} fusion(%copy.1), kind=kLoop
+    """
+    assert hlo.copies(text, (90, 48, 48)) == 1
+    assert hlo.copies(text, (91, 48, 48)) == 0
+
+
+def test_estimated_cycles_as_shares_by_place():
+    lines = [("conv", 600), ("add", 100), ("conv", 300)]
+    text = "\n".join(
+        f'%x = f32[] fusion(%y), metadata={{op_name="{name}"}}, backend_config={{"estimated_cycles":"{cycles}"}}'
+        for name, cycles in lines
+    )
+    shares = hlo.cycle_shares(text)
+    assert list(shares) == ["conv", "add"]
+    assert shares == pytest.approx({"conv": 0.9, "add": 0.1})
+    assert hlo.cycle_shares("%x = f32[] add(%y, %z)") == {}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
