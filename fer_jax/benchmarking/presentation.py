@@ -55,16 +55,17 @@ def write_json(path: Path, setting: dict, sections: Sequence[Section]) -> None:
 
 
 def write_chart(path: Path, heading: str, sections: Sequence[Section]) -> bool:
-    """Draws speeds and rows as bars, one panel a section, as PNG; False where no section has any to draw."""
-    drawn = [section for section in sections if section.speeds or section.rows]
-    if not drawn:
+    """Draws the speeds and the rows of each section as bars, a panel each, as PNG; False where there are none."""
+    panels = [(section, _draw_speeds, len(section.speeds)) for section in sections if section.speeds]
+    panels += [(section, _draw_rows, len(section.rows)) for section in sections if section.rows]
+    if not panels:
         return False
-    heights = [1.2 + 0.42 * (len(section.speeds) or len(section.rows)) for section in drawn]
+    heights = [1.2 + 0.42 * bars for *_, bars in panels]
     figure = Figure(figsize=(9, 0.6 + sum(heights)), layout="constrained")
     figure.suptitle(heading, fontsize=11)
-    panels = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, section in zip(panels, drawn, strict=True):
-        (_draw_speeds if section.speeds else _draw_rows)(axes, section)
+    places = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (section, draw, _) in zip(places, panels, strict=True):
+        draw(axes, section)
         axes.set_title(section.title, fontsize=10.5, loc="left")
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)

@@ -20,6 +20,7 @@ from fer_jax.benchmarking.peer import torch_peer
 from fer_jax.benchmarking.rounds import Runner, Speed, interleave
 from fer_jax.benchmarking.runners import TrainRunner, eval_runner, input_runners
 from fer_jax.data.augment import NO_AUGMENTATION
+from fer_jax.models.depthwise import LOWERINGS
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.training.checkpoint import Checkpoints
 from fer_jax.training.compile_cache import empty_compile_cache
@@ -139,8 +140,18 @@ def checkpoint(settings: Settings) -> Section:
 
 
 def depthwise(settings: Settings) -> Section:
-    """Every distinct depthwise convolution of the backbones: milliseconds of each lowering, direction by direction."""
+    """Each lowering in the whole training step, and in every distinct depthwise convolution of the backbones by itself.
+
+    The rows give milliseconds, direction by direction, and how often the convolution occurs in the network.
+    """
     config = settings.config
+    runners = {}
+    for lowering in LOWERINGS[1:]:
+        variant = config.copy_and_resolve_references()
+        variant.model.depthwise_lowering = lowering
+        runners[f"training step, {lowering}"] = TrainRunner(variant)
+    speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
+    del runners
     shapes = {}
     for name in config.model.backbones:
         for shape, count in depthwise_shapes(BACKBONES[name], config.model.input_size).items():
@@ -152,7 +163,7 @@ def depthwise(settings: Settings) -> Section:
         for direction, by_lowering in found.items():
             row |= {f"{direction}, {lowering} (ms)": 1e3 * seconds for lowering, seconds in by_lowering.items()}
         rows.append(row)
-    return Section("depthwise", f"Depthwise convolutions, batch {config.train.batch_size}", rows=rows)
+    return Section("depthwise", f"Depthwise convolutions, batch {config.train.batch_size}", speeds, rows=rows)
 
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {

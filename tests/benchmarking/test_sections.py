@@ -54,8 +54,17 @@ def test_evaluation_and_checkpoint(settings):
     assert figures["size (MB)"] > 0.01
 
 
-def test_depthwise_rows(settings):
+def test_lowerings_in_the_step_and_by_shape(settings, monkeypatch):
+    built = []
+
+    def runner(config):
+        built.append(config.model.depthwise_lowering)
+        return timed(lambda: None, 8)
+
+    monkeypatch.setattr(sections, "TrainRunner", runner)
     section = SECTIONS["depthwise"](settings)
+    assert built == ["native", "shift_and_add"]
+    assert set(section.speeds) == {"training step, native", "training step, shift_and_add"}
     assert section.rows[0]["shape"] == "16 x 16 x 8, 3 x 3 / 1"
     assert section.rows[0]["forward, native (ms)"] > 0
 
