@@ -77,13 +77,17 @@ def _draw_speeds(axes: Axes, section: Section) -> None:
     speeds = section.speeds.values()
     medians = [speed.median for speed in speeds]
     spans = [[s.median - s.low for s in speeds], [s.high - s.median for s in speeds]]
-    colours = [_COLOURS[place % len(_COLOURS)] for place in range(len(medians))]
-    axes.barh(list(section.speeds), medians, xerr=spans, capsize=4, height=0.6, color=colours, ecolor="#555555")
+    names = list(section.speeds)
+    if max(medians) > 20 * min(medians):
+        # Bars mean their length, which a logarithmic axis does not have.
+        axes.errorbar(medians, names, xerr=spans, fmt="o", color=_COLOURS[0], ecolor="#555555", capsize=4)
+        axes.set_xscale("log")
+    else:
+        colours = [_COLOURS[place % len(_COLOURS)] for place in range(len(names))]
+        axes.barh(names, medians, xerr=spans, capsize=4, height=0.6, color=colours, ecolor="#555555")
     for place, speed in enumerate(speeds):
         axes.annotate(f" {speed.median:.0f}", (speed.high, place), va="center", fontsize=9)
     axes.set_xlabel("images a second: median, lowest and highest round", fontsize=9)
-    if max(medians) > 20 * min(medians):
-        axes.set_xscale("log")
 
 
 def _draw_rows(axes: Axes, section: Section) -> None:
@@ -103,5 +107,4 @@ def _draw_rows(axes: Axes, section: Section) -> None:
         axes.barh([row + shift for row in range(len(totals))], totals, height, label=way, color=_COLOURS[place])
     axes.set_yticks(range(len(section.rows)), [row["shape"] for row in section.rows], fontsize=8)
     axes.set_xlabel("milliseconds: forward, input gradient and kernel gradient together", fontsize=9)
-    axes.set_xscale("log")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, ncols=len(ways), loc="lower right", bbox_to_anchor=(1, 1))
