@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fer_jax.models.batch_norm import BatchNorm
 from fer_jax.models.depthwise import DepthwiseConv
-from fer_jax.models.layers import BatchNorm, Conv, SqueezeExcite, drop_path
-
-ACTIVATIONS = {"relu6": jax.nn.relu6, "swish": jax.nn.silu}
+from fer_jax.models.layers import Conv, SqueezeExcite, drop_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +108,7 @@ class ConvNorm(nnx.Module):
         self.activation = activation
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = self.norm(self.conv(x), train=train)
-        return ACTIVATIONS[self.activation](x) if self.activation else x
+        return self.norm(self.conv(x), self.activation, train=train)
 
 
 class InvertedResidual(nnx.Module):
