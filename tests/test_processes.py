@@ -83,11 +83,16 @@ def test_killed_at_random_moments(repository, tmp_path, assert_same_run):
     moments, kills, writing, ended = random.Random(0), 0, 0, 0
     while kills < 20 or not ended:
         training = Training(repository, tmp_path / "killed", *arguments)
-        # Most of them while it trains and saves, some while it starts.
+        # Most of them while it trains and saves, half of these in the middle of saving; some while it starts.
         training_begun = moments.random() < 0.8
         if training_begun:
             training.wait_for("step compiled")
-            time.sleep(moments.uniform(0, 1.0))
+            if moments.random() < 0.5:
+                while training.process.poll() is None and not unfinished(tmp_path / "killed"):
+                    time.sleep(0.001)
+                time.sleep(moments.uniform(0, 0.05))
+            else:
+                time.sleep(moments.uniform(0, 3.0))
         else:
             time.sleep(moments.uniform(0, 10.0))
         training.process.kill()
@@ -100,7 +105,7 @@ def test_killed_at_random_moments(repository, tmp_path, assert_same_run):
             assert status == -signal.SIGKILL, training.output()
             kills += 1
             # What an earlier kill left has been cleared away once training begins.
-            writing += training_begun and any((tmp_path / "killed").glob("checkpoints/*/*tmp*"))
+            writing += training_begun and unfinished(tmp_path / "killed")
             print(f"kill {kills}, {writing} so far while a checkpoint was written", flush=True)
         if kills >= 20 and not ended:
             assert Training(repository, tmp_path / "killed", *arguments).wait() == 0
@@ -108,6 +113,11 @@ def test_killed_at_random_moments(repository, tmp_path, assert_same_run):
             ended += 1
     print(f"{kills} kills, {writing} of them while a checkpoint was written, {ended} runs that ended")
     assert writing
+
+
+def unfinished(workdir):
+    """Whether a checkpoint is half-written."""
+    return any(workdir.glob("checkpoints/*/*tmp*"))
 
 
 @pytest.mark.slow
