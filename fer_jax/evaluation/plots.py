@@ -1,5 +1,6 @@
 """The pictures of a report. Every function returns a `matplotlib.figure.Figure`; none touches pyplot's global state."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -130,6 +131,27 @@ def training_curves_figure(history: Sequence[Mapping[str, float | None]]) -> Fig
         frameon=False,
         fontsize=10.5,
     )
+    return figure
+
+
+def validation_curves_figure(histories: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Figure:
+    """The validation accuracy of several runs over their epochs; `histories` as for `training_curves_figure`, by name.
+
+    Colours repeat after four runs, markers after five.
+    """
+    figure = Figure(figsize=(8, 4.6 + 0.2 * len(histories)), layout="constrained")
+    axes = figure.subplots()
+    epochs = sorted({line["epoch"] for history in histories.values() for line in history})
+    styles = zip(itertools.cycle((_BLUE, _VERMILION, _GREEN, _ORANGE)), itertools.cycle("osD^v"), strict=False)
+    for (name, history), (colour, marker) in zip(histories.items(), styles, strict=False):
+        accuracy = 100 * _series(history, "validation_accuracy")
+        places = [line["epoch"] for line in history]
+        axes.plot(places, accuracy, color=colour, marker=marker, markersize=5, linewidth=1.6, label=name)
+    axes.set_xlabel("Epoch", fontsize=11)
+    axes.set_ylabel("Validation accuracy (%)", fontsize=11)
+    axes.xaxis.set_major_locator(FixedLocator(epochs) if len(epochs) <= 10 else MaxNLocator(integer=True))
+    _only_horizontal_grid(axes)
+    figure.legend(loc="outside upper center", frameon=False, fontsize=10)
     return figure
 
 

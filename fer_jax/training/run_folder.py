@@ -54,6 +54,17 @@ def describe(config: ConfigDict, data: Fer2013, backbones: Sequence[InitialBackb
     return json.loads(json.dumps(description))
 
 
+def read_description(workdir: Path) -> dict:
+    """What the folder `workdir` is a run of, as `describe` gave it; `InputError` if it is not the folder of a run."""
+    place = workdir / _DESCRIPTION
+    try:
+        return json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{workdir}: is not the folder of a run: it has no {_DESCRIPTION}") from None
+    except ValueError as error:
+        raise InputError(f"{place}: not readable as JSON ({error}); expected what train.py wrote there") from None
+
+
 @contextlib.contextmanager
 def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
     """Makes `workdir` the folder of the run `description`, or checks that it already is, and holds it for the block.
@@ -94,7 +105,7 @@ def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
 def _check_content(workdir: Path, description: dict) -> None:
     place = workdir / _DESCRIPTION
     if place.is_file():
-        _check_same(workdir, json.loads(place.read_text(encoding="utf-8")), description)
+        _check_same(workdir, read_description(workdir), description)
     elif workdir.exists() and (not workdir.is_dir() or any(path.name != _LOCK for path in workdir.iterdir())):
         raise InputError(f"{workdir}: exists and is not the folder of a run; give a new or empty one by --workdir")
 

@@ -1,0 +1,44 @@
+"""Runs side by side: what each is called, and its validation accuracy by epoch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fer_jax.errors import InputError
+from fer_jax.training.metrics_log import epoch_history, read_metrics
+from fer_jax.training.run_folder import read_description
+
+History = Sequence[Mapping[str, float | None]]
+
+
+def named_runs(workdirs: Sequence[Path]) -> dict[str, History]:
+    """The epochs of each run's `metrics.jsonl`, by a name that says its networks and their initial weights.
+
+    Runs that would have one name are told apart by their folders. Raises `InputError` for a folder that holds no run,
+    or a run without a whole epoch.
+    """
+    names = [_name(read_description(workdir)) for workdir in workdirs]
+    runs = {}
+    for workdir, name in zip(workdirs, names, strict=True):
+        history = epoch_history(read_metrics(workdir))
+        if not history:
+            raise InputError(f"{workdir}: the run has no whole epoch yet; nothing to compare")
+        runs[name if names.count(name) == 1 else f"{name} ({workdir.name})"] = history
+    return runs
+
+
+def _name(description: Mapping) -> str:
+    size = json.loads(description["config"])["model"]["input_size"]
+    networks = " + ".join(f"{b['name']}, {b['initial_weights']}" for b in description["backbones"])
+    return f"{networks}, {size} px"
+
+
+def comparison_table(runs: Mapping[str, History]) -> str:
+    """A Markdown table: a row a run, its validation accuracy in percent after each epoch."""
+    epochs = max(len(history) for history in runs.values())
+    header = ["run", *(f"epoch {epoch}" for epoch in range(1, epochs + 1))]
+    rows = [header, [":--", *["--:"] * epochs]]
+    for name, history in runs.items():
+        accuracies = [f"{100 * entry['validation_accuracy']:.2f}" for entry in history]
+        rows.append([name, *accuracies, *[""] * (epochs - len(accuracies))])
+    return "Validation accuracy in percent.\n\n" + "".join("| " + " | ".join(row) + " |\n" for row in rows)
