@@ -7,7 +7,8 @@ r"""The hybrid of two networks that were trained on FER2013 before: only the cla
         --config.backbone_checkpoints.mobilenet_v2=runs/mobilenet_v2
 
 Each backbone is that of its run's best epoch on PublicTest, so PublicTest has been looked at before; PrivateTest has
-not. Meant for one accelerator; a step costs little more than a forward pass.
+not. The paper: 74.39 % on PrivateTest at epoch 16, the epoch chosen on that same split. Meant for one accelerator; a
+step costs little more than a forward pass.
 """
 
 from ml_collections import ConfigDict
@@ -20,5 +21,4 @@ def get_config() -> ConfigDict:
     config.init = "checkpoints"
     config.model.backbones = ("efficientnet_b0", "mobilenet_v2")
     config.train.parameters = ("classifier/**: train", "backbones/**: freeze")
-    config.train.epochs = 150
     return config

@@ -2,7 +2,8 @@
 
     python scripts/train.py --config=configs/hybrid_imagenet_frozen.py --data=fer2013.csv --workdir=runs/hybrid_imagenet
 
-The paper's schedule: 150 epochs. Meant for one accelerator; a step costs little more than a forward pass.
+The paper ("FF" in Table 3): 58.63 % on PrivateTest at epoch 147 of 150, the epoch chosen on that same split. Meant for
+one accelerator; a step costs little more than a forward pass.
 """
 
 from ml_collections import ConfigDict

@@ -26,6 +26,7 @@ from fer_jax.benchmarking.devices import device_peak
 from fer_jax.benchmarking.sections import SECTIONS, Settings
 from fer_jax.config import load_config
 from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.training.host_memory import keep_freed_memory
 
 
 def _sections(text: str) -> list[str]:
@@ -68,6 +69,7 @@ def main() -> None:
         # JAX would otherwise take most of a GPU's memory at its start and leave none to the peer.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
+    keep_freed_memory()
     console = Console()
     peak = device_peak(config.model.dtype)
     heading = (

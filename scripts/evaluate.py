@@ -15,6 +15,7 @@ from fer_jax.evaluation.metrics import Predictions, classification_metrics
 from fer_jax.evaluation.report import write_report
 from fer_jax.inference import TrainedModel
 from fer_jax.training.compile_cache import enable_compile_cache
+from fer_jax.training.host_memory import keep_freed_memory
 
 
 @exit_on_input_error
@@ -31,6 +32,7 @@ def main() -> None:
 
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; expected the folder for the report")
+    keep_freed_memory()
     enable_compile_cache()
     model = TrainedModel(args.checkpoint)
     folder = FolderOptions(

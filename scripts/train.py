@@ -26,6 +26,7 @@ from fer_jax.models.summary import layer_table
 from fer_jax.train import train
 from fer_jax.training import hosts
 from fer_jax.training.compile_cache import enable_compile_cache
+from fer_jax.training.host_memory import keep_freed_memory
 from fer_jax.training.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
 
 
@@ -54,6 +55,7 @@ def main() -> None:
         raise InputError(f"--profile={args.profile}: expected a number of steps")
     # What Orbax logs as an error, with its stack, arrives as one of ours.
     logging.set_verbosity(logging.FATAL)
+    keep_freed_memory()
     hosts.initialize(args.coordinator, args.num_processes, args.process_id)
     folder = FolderOptions(
         image_size=config.data.image_size,
