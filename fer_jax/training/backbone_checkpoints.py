@@ -83,9 +83,12 @@ def _restore(saved: SavedModel, config: ConfigDict, variants: Mapping[str, dict]
 def _origin(saved: SavedModel, variant: dict, data_fingerprint: str) -> str:
     record = saved.record
     fingerprint = record["data"]["fingerprint"]
-    accuracy = 100 * record["metrics"]["validation_accuracy"]
+    evaluated = [entry for entry in record["history"] if entry["step"] == saved.step]
+    accuracy = "not evaluated"
+    if evaluated:
+        accuracy = f"{100 * evaluated[0]['validation_accuracy']:.2f} %"
     origin = (
-        f"checkpoint {saved.folder / str(saved.epoch)}, {accuracy:.2f} % on "
+        f"checkpoint {saved.folder / str(saved.step)}, {accuracy} on "
         f"{record['split_roles'][record['selected_on']]} of data {fingerprint[:12]}, "
         f"itself from {variant['initial_weights']}"
     )
