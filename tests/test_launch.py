@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -67,8 +68,8 @@ workdir = next(pathlib.Path(a.partition("=")[2]) for a in sys.argv if a.startswi
 workdir.mkdir(parents=True, exist_ok=True)
 (workdir / "run.json").write_text("{}")
 (workdir / "metrics.jsonl").write_text("1")
-print("epoch 1: train loss", flush=True)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+print("epoch 1: train loss", flush=True)
 while (world / "wait").exists():
     time.sleep(0.02)
 sys.exit(int(os.environ.get("FAKE_STATUS", "0")))
@@ -211,6 +212,9 @@ def test_tpu_vm_follows_a_run_that_a_lost_connection_left_behind(desk):
     second = subprocess.Popen(
         command, cwd=desk.root, env=desk.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    other = desk.tpu_vm("--config.seed=1")
+    assert other.returncode == 2
+    assert "other arguments" in other.stderr
     while not any("follow" in call[-3] for call in lines(desk.world / "calls.jsonl")[-1:]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -237,7 +241,6 @@ def test_tpu_vm_stop_saves_and_ends_with_75(desk):
     while not (log.exists() and "epoch 1" in log.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.2)  # until the stand-in handles signals
     stop = desk.run("tpu_vm.sh", "--name=some-vm", "--zone=some zone", "--stop")
     assert stop.returncode == 0, stop.stderr
     output = following.communicate(timeout=30)[0]
@@ -388,6 +391,7 @@ def check_jobset(jobset: dict) -> None:
     policy = jobset["spec"]["failurePolicy"]
     assert policy["maxRestarts"] >= 1
     [rule] = policy["rules"]
+    assert rule["name"]
     assert rule["action"] == "RestartJobSetAndIgnoreMaxRestarts"
     assert rule["onJobFailureReasons"] == ["PodFailurePolicy"]
     [replicated] = jobset["spec"]["replicatedJobs"]
@@ -448,6 +452,18 @@ def test_jobset_is_a_run_that_train_accepts(repository):
     config = load_config(overrides)
     check_config(config)
     assert config.train.batch_size % 16 == 0
+
+
+def test_jobset_of_a_sweep_differs_in_name_folder_and_seed(repository):
+    """By the command in the file's own head."""
+    path = repository / "scripts" / "launch" / "jobset.yaml"
+    substitution = re.search(r'sed "([^"]+)"', path.read_text())[1].replace("$seed", "2")
+    changed = subprocess.run(["sed", substitution, path], capture_output=True, text=True, check=True).stdout
+    jobset = yaml.safe_load(changed)
+    check_jobset(jobset)
+    pairs = zip(changed.splitlines(), path.read_text().splitlines(), strict=True)
+    lines = [new.strip() for new, old in pairs if new != old and not new.startswith("#")]
+    assert lines == ["name: fer-jax-2", "- --workdir=/shared/runs/seed2", "- --config.seed=2"]
 
 
 @functools.cache

@@ -4,7 +4,8 @@
 #   mount SERVER:/EXPORT      an NFS export at ~/fer_jax/shared
 #   start ARGUMENT ...        train.py with these arguments, which a lost connection does not end
 #   follow                    the log of train.py, until it ends
-#   state                     `running`, the exit status of the last train.py, or `none`
+#   state [ARGUMENT ...]      `running`, `other` where other arguments are running, the exit status of the last
+#                             train.py, or `none`
 #   stop                      asks train.py to save and end
 #   pack WORKDIR              a folder below ~/fer_jax/shared as ~/fer_jax/results.tar.gz
 set -euo pipefail
@@ -47,6 +48,7 @@ start() {
     exec 9>"$base/lock"
     flock --nonblock 9 || { echo "error: a run is under way here" >&2; exit 2; }
     rm -f "$base/status" "$base/pid"
+    printf '%q ' "$@" >"$base/arguments"
     [ ! -e "$base/log" ] || mv "$base/log" "$base/log.previous"
     setsid nohup bash scripts/launch/on_worker.sh supervise "$@" >"$base/log" 2>&1 </dev/null &
     while [ ! -s "$base/pid" ]; do
@@ -69,7 +71,13 @@ follow() {
 }
 
 state() {
-    if running; then echo running; else cat "$base/status" 2>/dev/null || echo none; fi
+    if ! running; then
+        cat "$base/status" 2>/dev/null || echo none
+    elif [ "$(printf '%q ' "$@")" = "$(cat "$base/arguments")" ]; then
+        echo running
+    else
+        echo other
+    fi
 }
 
 case ${1-} in
@@ -78,7 +86,7 @@ case ${1-} in
     start) start "${@:2}" ;;
     supervise) supervise "${@:2}" ;;
     follow) follow ;;
-    state) state ;;
+    state) state "${@:2}" ;;
     stop) ! running || kill -TERM "$(cat "$base/pid")" ;;
     pack) tar -C "$base/shared" -czf "$base/results.tar.gz" -- "$2" ;;
     *) echo "error: ${1-}: expected install, mount, start, follow, state, stop or pack" >&2; exit 2 ;;

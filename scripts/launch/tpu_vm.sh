@@ -84,7 +84,7 @@ if [ -z "$stop" ]; then
         fail "$results: exists and is not the folder of a run; give another --workdir, or move it away"
     fi
     git cat-file -e "HEAD:$config" 2>/dev/null ||
-        fail "--config=$config: not in the last commit, which is what is copied; commit it, or give a path from the root"
+        fail "--config=$config: not in the last commit, which is copied; commit it, or give its path from the root"
     case $data in
         synthetic | synthetic:*) remote_data=$data ;;
         *)
@@ -114,19 +114,21 @@ tpu_vm() {
 }
 # on WORKER COMMAND ARGUMENT ...: the arguments arrive as they are, whatever shell characters they hold.
 on() {
-    tpu_vm ssh "$name" --worker="$1" --command="bash fer_jax/repository/scripts/launch/on_worker.sh$(printf ' %q' "${@:2}")"
+    local script=fer_jax/repository/scripts/launch/on_worker.sh
+    tpu_vm ssh "$name" --worker="$1" --command="bash $script$(printf ' %q' "${@:2}")"
 }
 send() { # FILE and what every worker does with it, in ~/fer_jax
     tpu_vm scp "$1" "$name:fer_jax/${1##*/}" --worker=all
     tpu_vm ssh "$name" --worker=all --command="cd fer_jax && $2 && rm ${1##*/}"
 }
-# The state of the run on the first worker, with one look at whether it can be reached at all.
-run_state() { on 0 state 2>"$temporary/message" | tail -n 1; }
+# What on_worker.sh says of this run on the first worker; nothing where that cannot be reached.
+run_state() { on 0 state "${arguments[@]}" 2>"$temporary/message" | tail -n 1; }
 
 if [ -n "$stop" ]; then
     on 0 stop
     exit
 fi
+arguments=(--data="$remote_data" --workdir="../shared/$workdir" "${passed_on[@]}")
 [ -n "$dry_run" ] || [ -z "$(git status --porcelain --untracked-files=no)" ] ||
     echo "note: changes that are not committed are not copied" >&2
 [ -z "$spot" ] || [ -n "$nfs" ] ||
@@ -159,13 +161,17 @@ fi
 if [ -z "$dry_run" ] && [ -z "$nfs" ]; then
     addresses=$(tpu_vm describe "$name" --format='value(networkEndpoints[].ipAddress)')
     case $addresses in
-        *[\;,]*) fail "$name ($accelerator) has several workers, which must share --workdir: give --nfs=SERVER:/EXPORT (the VM stays)" ;;
+        *[\;,]*) fail "$name has several workers, which must share --workdir: give --nfs=SERVER:/EXPORT (the VM stays)" ;;
     esac
 fi
 
 # ---- Copy, install and start, unless a run is under way.
-if [ -z "$dry_run" ] && [ "$vm" = READY ] && [ "$(run_state || true)" = running ]; then
-    echo "a run is under way on $name: following it; nothing is copied"
+state=none
+[ -n "$dry_run" ] || [ "$vm" != READY ] || state=$(run_state || true)
+if [ "$state" = other ]; then
+    fail "$name: trains with other arguments; wait for its end, end it by --stop, or give another --name"
+elif [ "$state" = running ]; then
+    echo "the run is under way on $name: following it; nothing is copied"
 else
     tpu_vm ssh "$name" --worker=all --command='mkdir -p fer_jax/repository fer_jax/data fer_jax/shared'
     run git archive --format=tar.gz --output="$temporary/repository.tar.gz" HEAD
@@ -178,7 +184,7 @@ tar -xzf repository.tar.gz -C repository"
     fi
     [ -z "$nfs" ] || on all mount "$nfs"
     on all install ${weights[@]+"${weights[@]}"}
-    on all start --data="$remote_data" --workdir="../shared/$workdir" "${passed_on[@]}"
+    on all start "${arguments[@]}"
 fi
 
 # ---- Follow, and learn how it ended: the status of gcloud says more about the connection than about the run.
