@@ -13,7 +13,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--network", choices=tuple(NETWORKS), default="mobilenet_v2")
-    for title, table in sections(NETWORKS[parser.parse_args().network]).items():
+    network = NETWORKS[parser.parse_args().network]
+    compiled = ", ".join(map(str, sorted(network.num_bytes)))
+    print(f"Bounds, not measurements; compiled at {compiled} images a chip, and on straight lines between them.\n")
+    for title, table in sections(network).items():
         print(f"{title}\n\n{table}\n")
 
 
