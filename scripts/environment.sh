@@ -1,7 +1,8 @@
-# Sourced by quickstart.sh and test.sh: makes .venv in the repository's root if there is none, and installs into it.
+# shellcheck shell=bash
+# Sourced by quickstart.sh, test.sh and launch/on_worker.sh, under `set -e`: makes .venv in the repository's root if there is none, and installs into it.
 # The extras to install are the first argument, such as "[test]".
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 find_python() {
     local candidate
@@ -21,7 +22,7 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 # Installed again only when what it is made of has changed.
-wanted=$(cat pyproject.toml requirements.txt requirements-test.txt | cksum)$1
+wanted=$(cat pyproject.toml requirements*.txt | cksum)$1
 if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
     echo "installing fer_jax and what it needs into .venv (a few minutes)"
     PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$1"

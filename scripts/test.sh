@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests, making the environment if there is none; arguments go to pytest. `-m slow` runs the long checks.
 set -euo pipefail
+# shellcheck source=scripts/environment.sh
 source "$(dirname "$0")/environment.sh" "[test]"
 
 .venv/bin/ruff check .

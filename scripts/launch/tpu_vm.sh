@@ -1,0 +1,234 @@
+#!/usr/bin/env bash
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+Trains on a Cloud TPU VM: creates or reuses it, copies the last commit and the data, installs, runs train.py on all
+workers, and fetches the run's folder.
+
+  scripts/launch/tpu_vm.sh --name=NAME --zone=ZONE --data=SOURCE --workdir=DIR --config=configs/X.py [OPTION ...]
+
+  --name=NAME, --zone=ZONE   the TPU VM; the project is that of `gcloud config`
+  --data=SOURCE              a file or folder here, which is copied to every worker; or synthetic, synthetic:N
+  --workdir=DIR              a relative path: the run's folder there, and where it is fetched to here
+  --accelerator=TYPE         default v5litepod-8
+  --runtime=VERSION          default v2-alpha-tpuv5-lite
+  --spot                     create a VM that may be taken away; its disk goes with it, so give --nfs, too
+  --nfs=SERVER:/EXPORT       what all workers mount to share DIR; needed for more than one worker
+  --weights=SOURCE           convert these weights on the workers first (a name of convert_weights.py --list);
+                             may be repeated
+  --delete                   delete the VM when the run is done and its folder is here
+  --stop                     ask the run that is under way to save and end, and do nothing else
+  --dry-run                  print every command, run none
+  --config=..., --config.KEY=VALUE, --profile=STEPS   are those of train.py
+
+The training does not hang on this command. Ctrl-C or a lost connection ends the following of its log and nothing else;
+the same command follows it again. It ends with the status of train.py: 0 done, 2 a mistake, 75 stopped and saved. It
+also ends with 75 where the VM is gone or cannot be reached. After 75 the same command goes on:
+
+  until scripts/launch/tpu_vm.sh ...; do [ $? = 75 ] || break; sleep 60; done
+TEXT
+}
+
+fail() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+name='' zone='' data='' workdir='' config='' nfs='' spot='' delete='' stop='' dry_run=''
+accelerator=v5litepod-8
+runtime=v2-alpha-tpuv5-lite
+weights=()
+passed_on=()
+for argument in "$@"; do
+    value=${argument#*=}
+    case $argument in
+        --name=*) name=$value ;;
+        --zone=*) zone=$value ;;
+        --data=*) data=$value ;;
+        --workdir=*) workdir=${value%/} ;;
+        --accelerator=*) accelerator=$value ;;
+        --runtime=*) runtime=$value ;;
+        --nfs=*) nfs=$value ;;
+        --weights=*) weights+=("$value") ;;
+        --spot) spot=yes ;;
+        --delete) delete=yes ;;
+        --stop) stop=yes ;;
+        --dry-run) dry_run=yes ;;
+        --config=*) config=$value passed_on+=("$argument") ;;
+        --config.*=* | --profile=*) passed_on+=("$argument") ;;
+        --help | -h) usage; exit ;;
+        *) fail "$argument: no option of tpu_vm.sh; values are given as --OPTION=VALUE, and --help lists the options" ;;
+    esac
+done
+for needed in name zone; do
+    [ -n "${!needed}" ] || fail "--$needed=VALUE is missing; --help lists the options"
+done
+if [ -z "$stop" ]; then
+    for needed in data workdir config; do
+        [ -n "${!needed}" ] || fail "--$needed=VALUE is missing; --help lists the options"
+    done
+fi
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# Paths are those of the caller's folder, which `cd` has left.
+here=$OLDPWD
+absolute() { case $1 in /*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
+
+if [ -z "$stop" ]; then
+    case /$workdir/ in
+        //* | */../* | */./*) fail "--workdir=$workdir: expected a relative path without . and .., such as runs/x" ;;
+    esac
+    results=$(absolute "$workdir")
+    if [ -e "$results" ] && [ ! -f "$results/run.json" ]; then
+        fail "$results: exists and is not the folder of a run; give another --workdir, or move it away"
+    fi
+    git cat-file -e "HEAD:$config" 2>/dev/null ||
+        fail "--config=$config: not in the last commit, which is copied; commit it, or give its path from the root"
+    case $data in
+        synthetic | synthetic:*) remote_data=$data ;;
+        *)
+            data=$(absolute "${data%/}")
+            [ -e "$data" ] || fail "--data=$data: no such file or folder here"
+            remote_data=../data/$(basename "$data")
+            ;;
+    esac
+fi
+[ -n "$dry_run" ] || command -v gcloud >/dev/null || fail "gcloud is not installed, or not on the PATH"
+
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+
+run() {
+    if [ -n "$dry_run" ]; then
+        printf '%q ' "$@"
+        echo
+    else
+        "$@"
+    fi
+}
+tpu_vm() {
+    local verb=$1
+    shift
+    run gcloud compute tpus tpu-vm "$verb" "$@" --zone="$zone" --quiet
+}
+# on WORKER COMMAND ARGUMENT ...: the arguments arrive as they are, whatever shell characters they hold.
+on() {
+    local script=fer_jax/repository/scripts/launch/on_worker.sh
+    tpu_vm ssh "$name" --worker="$1" --command="bash $script$(printf ' %q' "${@:2}")"
+}
+send() { # FILE and what every worker does with it, in ~/fer_jax
+    tpu_vm scp "$1" "$name:fer_jax/${1##*/}" --worker=all
+    tpu_vm ssh "$name" --worker=all --command="cd fer_jax && $2 && rm ${1##*/}"
+}
+# What on_worker.sh says of this run on the first worker; nothing where that cannot be reached.
+run_state() { on 0 state "${arguments[@]}" 2>"$temporary/message" | tail -n 1; }
+
+if [ -n "$stop" ]; then
+    on 0 stop
+    exit
+fi
+arguments=(--data="$remote_data" --workdir="../shared/$workdir" "${passed_on[@]}")
+[ -n "$dry_run" ] || [ -z "$(git status --porcelain --untracked-files=no)" ] ||
+    echo "note: changes that are not committed are not copied" >&2
+[ -z "$spot" ] || [ -n "$nfs" ] ||
+    echo "note: --spot without --nfs: when the VM is taken away, the run begins again" >&2
+
+# ---- Create or reuse.
+if [ -n "$dry_run" ]; then
+    tpu_vm describe "$name" --format='value(state)'
+    vm=absent
+elif vm=$(tpu_vm describe "$name" --format='value(state)' 2>"$temporary/message"); then
+    :
+elif grep -qi 'not.found' "$temporary/message"; then
+    vm=absent
+else
+    fail "gcloud cannot look for $name: $(tail -n 1 "$temporary/message")"
+fi
+case $vm in
+    READY) echo "reusing $name" ;;
+    absent) ;;
+    PREEMPTED | TERMINATED)
+        echo "$name was taken away ($vm): creating it again"
+        tpu_vm delete "$name"
+        vm=absent
+        ;;
+    *) fail "$name is $vm; wait until it is READY, or delete it" ;;
+esac
+if [ "$vm" = absent ]; then
+    tpu_vm create "$name" --accelerator-type="$accelerator" --version="$runtime" ${spot:+--spot}
+fi
+if [ -z "$dry_run" ] && [ -z "$nfs" ]; then
+    addresses=$(tpu_vm describe "$name" --format='value(networkEndpoints[].ipAddress)')
+    case $addresses in
+        *[\;,]*) fail "$name has several workers, which must share --workdir: give --nfs=SERVER:/EXPORT (the VM stays)" ;;
+    esac
+fi
+
+# ---- Copy, install and start, unless a run is under way.
+state=none
+[ -n "$dry_run" ] || [ "$vm" != READY ] || state=$(run_state || true)
+if [ "$state" = other ]; then
+    fail "$name: trains with other arguments; wait for its end, end it by --stop, or give another --name"
+elif [ "$state" = running ]; then
+    echo "the run is under way on $name: following it; nothing is copied"
+else
+    tpu_vm ssh "$name" --worker=all --command='mkdir -p fer_jax/repository fer_jax/data fer_jax/shared'
+    run git archive --format=tar.gz --output="$temporary/repository.tar.gz" HEAD
+    # What an earlier commit left goes, but for the environment.
+    send "$temporary/repository.tar.gz" "find repository -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} + && \
+tar -xzf repository.tar.gz -C repository"
+    if [ "$remote_data" != "$data" ]; then
+        run tar -C "$(dirname "$data")" -czf "$temporary/data.tar.gz" -- "$(basename "$data")"
+        send "$temporary/data.tar.gz" 'tar -xzf data.tar.gz -C data'
+    fi
+    [ -z "$nfs" ] || on all mount "$nfs"
+    on all install ${weights[@]+"${weights[@]}"}
+    on all start "${arguments[@]}"
+fi
+
+# ---- Follow, and learn how it ended: the status of gcloud says more about the connection than about the run.
+on all follow || true
+if [ -n "$dry_run" ]; then
+    run_state
+    status=0
+else
+    status=$(run_state || true)
+fi
+case $status in
+    running)
+        echo "the connection is lost, the training goes on; the same command follows it again" >&2
+        exit 75
+        ;;
+    '' | none)
+        echo "$name cannot be reached, or is gone ($(tail -n 1 "$temporary/message")); the same command goes on" >&2
+        exit 75
+        ;;
+esac
+
+# ---- Fetch: whole or not at all.
+if [ "$status" = 0 ] || [ "$status" = 75 ]; then
+    on 0 pack "$workdir"
+    tpu_vm scp "$name:fer_jax/results.tar.gz" "$temporary/results.tar.gz" --worker=0
+    if [ -n "$dry_run" ]; then
+        run tar -xzf "$temporary/results.tar.gz" -C "$here"
+    else
+        mkdir -p "$(dirname "$results")"
+        # Beside its place, so that it can be moved into it.
+        beside=$(mktemp -d "$results.fetched.XXXXXX")
+        tar -xzf "$temporary/results.tar.gz" -C "$beside"
+        if [ -e "$results" ]; then
+            cmp -s "$results/run.json" "$beside/$workdir/run.json" ||
+                fail "$results: holds another run; the one of $name is in $beside/$workdir (the VM stays)"
+            mv "$results" "$beside/earlier"
+        fi
+        mv "$beside/$workdir" "$results"
+        rm -rf "$beside"
+        echo "fetched to $results"
+    fi
+fi
+if [ "$status" = 0 ] && [ -n "$delete" ]; then
+    tpu_vm delete "$name"
+fi
+[ "$status" != 75 ] || echo "stopped and saved; the same command goes on" >&2
+exit "$status"
