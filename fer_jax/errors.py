@@ -8,8 +8,12 @@ from collections.abc import Callable
 class InputError(ValueError):
     """Something that the user gave cannot be used: a file, a row, an option, a folder.
 
-    The message stands alone: it names the file, the row or key, what was found, what was expected, and what to do.
+    The message stands alone: it names the file, the row or key, what was found, what was expected, and what to do. It
+    is one printable line: what a name or a damaged file brings into it besides is escaped.
     """
+
+    def __init__(self, message: object):
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message)))
 
 
 def exit_on_input_error(main: Callable[..., int | None]) -> Callable[..., int | None]:

@@ -27,7 +27,9 @@ def read(path: Path) -> SourceFile:
                 return _gather(path, _legacy_weights(legacy), ordered=True)
             if "layers" in file:
                 return _gather(path, _keras_3_weights(path, file["layers"]), ordered=False)
-    except (OSError, KeyError, RuntimeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # h5py, and what is made of its content, raise many kinds for damaged files
         raise InputError(f"{path}: a damaged HDF5 file, download or copy it again ({error})") from error
     raise InputError(f"{path}: an HDF5 file without Keras weights: expected `layer_names`, `model_weights` or `layers`")
 
