@@ -83,9 +83,10 @@ def _restore(saved: SavedModel, config: ConfigDict, variants: Mapping[str, dict]
 def _origin(saved: SavedModel, variant: dict, data_fingerprint: str) -> str:
     record = saved.record
     fingerprint = record["data"]["fingerprint"]
-    accuracy = 100 * record["metrics"]["validation_accuracy"]
+    history = record["history"]
+    accuracy = f"{100 * history[-1]['validation_accuracy']:.2f} %" if history else "before its first evaluation"
     origin = (
-        f"checkpoint {saved.folder / str(saved.epoch)}, {accuracy:.2f} % on "
+        f"checkpoint {saved.folder / str(saved.step)}, {accuracy} on "
         f"{record['split_roles'][record['selected_on']]} of data {fingerprint[:12]}, "
         f"itself from {variant['initial_weights']}"
     )

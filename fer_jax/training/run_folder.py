@@ -20,6 +20,7 @@ from fer_jax.data.fer2013 import SPLITS, Fer2013
 from fer_jax.errors import InputError
 from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.training import hosts
+from fer_jax.training.record import read_description
 
 _log = logging.getLogger("fer_jax")
 
@@ -94,19 +95,26 @@ def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
 def _check_content(workdir: Path, description: dict) -> None:
     place = workdir / _DESCRIPTION
     if place.is_file():
-        _check_same(workdir, json.loads(place.read_text(encoding="utf-8")), description)
+        _check_same(workdir, read_description(place.read_bytes(), str(place)), description)
     elif workdir.exists() and (not workdir.is_dir() or any(path.name != _LOCK for path in workdir.iterdir())):
         raise InputError(f"{workdir}: exists and is not the folder of a run; give a new or empty one by --workdir")
 
 
 def _lock(workdir: Path) -> TextIO:
     """The lock file of `workdir`, locked, with this process named in it."""
-    file = open(workdir / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as the lock is held)
+    # Not through a link: what it leads to would be overwritten.
+    file = open(  # noqa: SIM115 (open as long as the lock is held)
+        workdir / _LOCK,
+        "a+",
+        encoding="utf-8",
+        errors="replace",
+        opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666),
+    )
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        holder = file.read().strip()
+        holder = file.read(200).strip()
         file.close()
         raise InputError(
             f"{workdir}: {holder or 'another process'} trains in this folder; wait for its end, or give another "

@@ -47,7 +47,7 @@ def saved_backbone(workdir, name):
     saved = find_model(workdir)
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         arguments = ocp.args.Composite(model=ocp.args.StandardRestore())
-        model = checkpointer.restore(saved.folder / str(saved.epoch), args=arguments).model
+        model = checkpointer.restore(saved.folder / str(saved.step), args=arguments).model
     return model["params"]["backbones"][name], model["batch_stats"]["backbones"][name]
 
 
@@ -68,7 +68,7 @@ def test_backbone_starts_as_the_run_left_it_and_says_so(run, make_tiny_config, d
     tiny, mini = starting_backbones(config, data.fingerprint())
     assert_equal_leaves((tiny.params, tiny.batch_stats), saved_backbone(workdir, "tiny"))
     accuracy = 100 * result["best"]["validation_accuracy"]
-    assert str(workdir / "checkpoints" / "best" / "1") in tiny.origin
+    assert str(workdir / "checkpoints" / "best" / str(result["best"]["step"])) in tiny.origin
     assert f"{accuracy:.2f} % on validation of data {data.fingerprint()[:12]}, itself from scratch" in tiny.origin
     assert "careful" not in tiny.origin
     assert (mini.spec.name, mini.params, mini.origin) == ("mini", None, "scratch")
