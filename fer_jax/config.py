@@ -191,6 +191,11 @@ def _unlike_default(config: ConfigDict) -> str | None:
     for key in flat:
         if key not in default:
             return f"config.{key} is not a key{_nearest(key, default)}"
+    return _lacking(flat, default)
+
+
+def _lacking(flat: dict, default: dict) -> str | None:
+    """What `flat` lacks of the keys and types of `default`, or None."""
     for key, value in default.items():
         if key not in flat:
             return f"config.{key} is missing; start from fer_jax.config.default_config()"
@@ -269,8 +274,8 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str) -> ConfigDict:
     """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples.
 
-    Keys that `text` lacks, because they are younger than it, get their defaults, which change nothing. Raises
-    `InputError` for a text that is damaged or holds what `load_config` would refuse.
+    Keys that `text` lacks, because they are younger than it, get their defaults, which change nothing; others are kept.
+    Raises `InputError` for a text that is damaged or holds a value that `load_config` would refuse.
     """
 
     def tuples(value):
@@ -281,12 +286,13 @@ def from_json(text: str) -> ConfigDict:
     config = ConfigDict(default_config().to_dict())
     try:
         config.update(tuples(json.loads(text)))
-        problem = _unlike_default(config)
+        if problem := _lacking(flatten(config), flatten(default_config())):
+            raise InputError(problem)
+        check_config(config)
+    except InputError:
+        raise
     except Exception as error:  # ConfigDict raises many kinds for what is no config
         raise InputError(f"the saved config is damaged ({type(error).__name__}: {_last_line(error)})") from error
-    if problem:
-        raise InputError(problem)
-    check_config(config)
     return config.lock()
 
 

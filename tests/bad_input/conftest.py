@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fer_jax.errors import InputError
 
-_MANY = 20
+_MANY = 5
 """How many times as many inputs a slow test tries."""
 
 _SECONDS = 20
