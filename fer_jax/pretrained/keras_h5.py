@@ -37,7 +37,7 @@ def read(path: Path) -> SourceFile:
 def _gather(path: Path, weights: Iterator[tuple[str, str, str, np.ndarray]], *, ordered: bool) -> SourceFile:
     models = {}
     for model, layer, weight, array in weights:
-        models.setdefault(model, {}).setdefault(layer, {})[weight] = array
+        models.setdefault(model, {}).setdefault(layer, {})[weight] = np.asarray(array)
     return SourceFile(path, "keras", models, ordered)
 
 

@@ -145,7 +145,8 @@ def test_names_and_places_of_folders(survives, damage, images):
 
 def test_sources_that_are_none(survives):
     start = st.sampled_from(("", "~no_such_user", "synthetic:", "../", "/dev/null/", "x" * 300))
-    texts = st.tuples(start, st.text(max_size=12)).map("".join)
+    plain = st.text(st.characters(exclude_characters="\\\"'", exclude_categories=["Cs"]), max_size=12)
+    texts = st.tuples(start, plain).map("".join)
     survives(texts, lambda place, text: Path(text), _load_small, few=60)
 
 
