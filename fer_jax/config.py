@@ -102,7 +102,7 @@ def _number(low: float, high: float = math.inf, *, low_open: bool = False, high_
     def holds(value):
         above = value > low if low_open else value >= low
         below = value < high if high_open else value <= high
-        return math.isfinite(value) and above and below
+        return above and below and -math.inf < value < math.inf
 
     bounds = f"{'above' if low_open else 'at least'} {low:g}"
     if high != math.inf:
@@ -126,7 +126,7 @@ _RULES = {
     "data.workers": _number(0, 256),
     "model.backbones": _Rule(
         "one or more different names out of " + ", ".join(BACKBONES),
-        lambda names: names and len(set(names)) == len(names) and all(name in BACKBONES for name in names),
+        lambda names: names and all(name in tuple(BACKBONES) for name in names) and len(set(names)) == len(names),
     ),
     "model.input_size": _number(32, 1024),
     "model.pooling": _one_of(tuple(POOLINGS)),
@@ -170,7 +170,11 @@ def check_config(config: ConfigDict) -> None:
     """Raises `InputError`, naming the key, what it holds and what it may hold, unless every value is possible."""
     flat = flatten(config)
     for key, rule in _RULES.items():
-        if not rule.holds(flat[key]):
+        try:
+            holds = rule.holds(flat[key])
+        except TypeError:  # a value of another type, where the default is None or a tuple
+            holds = False
+        if not holds:
             raise InputError(f"config.{key}={flat[key]!r}: expected {rule.expected}")
     Augmentation(**config.augment)
     parse_rows(config.train.parameters, config.train.epochs)
@@ -187,6 +191,11 @@ def _unlike_default(config: ConfigDict) -> str | None:
     for key in flat:
         if key not in default:
             return f"config.{key} is not a key{_nearest(key, default)}"
+    return _lacking(flat, default)
+
+
+def _lacking(flat: dict, default: dict) -> str | None:
+    """What `flat` lacks of the keys and types of `default`, or None."""
     for key, value in default.items():
         if key not in flat:
             return f"config.{key} is missing; start from fer_jax.config.default_config()"
@@ -214,8 +223,13 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
     the wrong type, and an impossible value.
     """
     for path in (a.removeprefix("--config=") for a in arguments if a.startswith("--config=")):
-        if not Path(path).is_file():
+        try:
+            found = Path(path).is_file()
+        except OSError as error:  # a name too long for a file system
+            raise InputError(f"--config={path}: cannot be looked up ({error.strerror})") from error
+        if not found:
             raise InputError(f"--config={path}: no such file; the configs of the paper's experiments are in configs/")
+    file = next((f"config file {a.partition('=')[2]}" for a in arguments if a.startswith("--config=")), "config file")
     argv = ["", *arguments]
     keys = [a.removeprefix("--config.").partition("=")[0] for a in arguments if a.startswith("--config.")]
     known = flatten(default_config())
@@ -228,17 +242,17 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
         rest = values(argv)
         config = values.config
         if not isinstance(config, ConfigDict):
-            raise InputError("no config: give one, such as --config=configs/quickstart.py")
+            raise InputError(f"{file}: no config; give one, such as --config=configs/quickstart.py")
         # A file that could not be loaded raises only where its values are read.
         problem = _unlike_default(config)
     except flags.Error as error:
         raise InputError(str(error).partition("\n")[0].removeprefix("flag --")) from None
     except OSError as error:
-        raise InputError(f"config file: {_last_line(error)}") from None
+        raise InputError(f"{file}: {_last_line(error)}") from None
     except InputError:
         raise
     except Exception as error:  # whatever a user's config file may raise
-        raise InputError(f"config file: {type(error).__name__}: {_last_line(error)}") from None
+        raise InputError(f"{file}: {type(error).__name__}: {_last_line(error)}") from None
     if rest[1:]:
         raise InputError(f"unknown argument {rest[1]!r}")
     if problem:
@@ -260,7 +274,8 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str) -> ConfigDict:
     """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples.
 
-    Keys that `text` lacks, because they are younger than it, get their defaults, which change nothing.
+    Keys that `text` lacks, because they are younger than it, get their defaults, which change nothing; others are kept.
+    Raises `InputError` for a text that is damaged or holds a value that `load_config` would refuse.
     """
 
     def tuples(value):
@@ -269,7 +284,15 @@ def from_json(text: str) -> ConfigDict:
         return tuple(value) if isinstance(value, list) else value
 
     config = ConfigDict(default_config().to_dict())
-    config.update(tuples(json.loads(text)))
+    try:
+        config.update(tuples(json.loads(text)))
+        if problem := _lacking(flatten(config), flatten(default_config())):
+            raise InputError(problem)
+        check_config(config)
+    except InputError:
+        raise
+    except Exception as error:  # ConfigDict raises many kinds for what is no config
+        raise InputError(f"the saved config is damaged ({type(error).__name__}: {_last_line(error)})") from error
     return config.lock()
 
 

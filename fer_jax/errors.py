@@ -8,8 +8,19 @@ from collections.abc import Callable
 class InputError(ValueError):
     """Something that the user gave cannot be used: a file, a row, an option, a folder.
 
-    The message stands alone: it names the file, the row or key, what was found, what was expected, and what to do.
+    The message stands alone: it names the file, the row or key, what was found, what was expected, and what to do. It
+    is one printable line: what a name or a damaged file brings into it besides is escaped, and the middle of what would
+    fill a screen is left out.
     """
+
+    LONGEST = 2000
+    """Characters."""
+
+    def __init__(self, message: object):
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
+        if len(text) > self.LONGEST:
+            text = f"{text[: self.LONGEST - 505]} ... {text[-500:]}"
+        super().__init__(text)
 
 
 def exit_on_input_error(main: Callable[..., int | None]) -> Callable[..., int | None]:

@@ -60,7 +60,7 @@ def read_csv(path: str | Path) -> Fer2013:
         ) from error
     if not images:
         raise InputError(f"{path}: a header without data rows, expected a row for each image")
-    check_no_split_empty(np.array(splits), f"csv {path.name}")
+    check_no_split_empty(np.array(splits), str(path))
     stacked = np.stack(images).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
     return from_rows(stacked, np.array(labels), np.array(splits), f"csv {path.name}")
 

@@ -113,7 +113,7 @@ def read_folder(
         _take_validation(path, labels, splits, validation_fraction, seed)
     source = f"folder {path.resolve().name}"
     if not evaluating:
-        check_no_split_empty(splits, source, [name for name in SPLITS if name != "test" or name in folders])
+        check_no_split_empty(splits, str(path), [name for name in SPLITS if name != "test" or name in folders])
         _check_no_class_empty(path, labels[splits == SPLITS.index("train")], class_names)
     if not names:
         raise InputError(f"{path}: no image in {', '.join(folder.name for folder in folders.values())}")
@@ -175,6 +175,9 @@ def _class_entries(split_folder: Path) -> list[os.DirEntry]:
     for entry in entries:
         if not entry.is_dir():
             raise InputError(f"{entry.path}: a file where class folders are expected; move it away")
+        # It becomes the name of a class, in JSON files, reports and pictures.
+        if not entry.name.isprintable():
+            raise InputError(f"{entry.path}: a class folder whose name cannot be printed, or is no UTF-8; rename it")
     return entries
 
 

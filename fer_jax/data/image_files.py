@@ -77,7 +77,9 @@ class ImageFiles:
 
     def listing(self) -> bytes:
         """Names and sizes of the files, for a fingerprint that does not read them."""
-        return "".join(f"{name}\0{size}\n" for name, size in zip(self.names, self.num_bytes, strict=True)).encode()
+        text = "".join(f"{name}\0{size}\n" for name, size in zip(self.names, self.num_bytes, strict=True))
+        # How Python keeps the bytes of names that are no UTF-8.
+        return text.encode(errors="surrogateescape")
 
 
 @dataclasses.dataclass(frozen=True)

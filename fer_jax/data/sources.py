@@ -48,13 +48,18 @@ def load(
     text = str(source)
     folder = folder or FolderOptions()
     name, _, count = text.partition(":")
-    path = Path(text).expanduser()
     if name == "synthetic":
         _refuse_folder_options(text, validation_fraction, folder)
         return _synthetic(text, count)
+    try:
+        path = Path(text).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError) as error:  # a name too long for a file system, a user without a home
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{text}: cannot be looked up ({reason}); {_ACCEPTED}") from error
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise InputError(f"{path}: pickles are not read, since unpickling runs code from the file; {_ACCEPTED}")
-    if not path.exists():
+    if not exists:
         raise InputError(f"{path}: no such file or folder; {_ACCEPTED}")
     if path.is_file() and path.suffix.lower() == ".csv":
         _refuse_folder_options(text, validation_fraction, folder)

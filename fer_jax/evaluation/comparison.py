@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer_jax.errors import InputError
 from fer_jax.training.metrics_log import epoch_history, read_metrics
-from fer_jax.training.run_folder import read_description
+from fer_jax.training.run_folder import run_description
 
 History = Sequence[Mapping[str, float | None]]
 
@@ -17,7 +17,7 @@ def named_runs(workdirs: Sequence[Path]) -> dict[str, History]:
     Runs that would have one name are told apart by their folders. Raises `InputError` for a folder that holds no run,
     or a run without a whole epoch.
     """
-    names = [_name(read_description(workdir)) for workdir in workdirs]
+    names = [_name(run_description(workdir)) for workdir in workdirs]
     runs = {}
     for workdir, name in zip(workdirs, names, strict=True):
         history = epoch_history(read_metrics(workdir))

@@ -86,6 +86,6 @@ def weights_file(source: Source, path: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 member = Path(archive.extract(source.member, folder))
-        except (zipfile.BadZipFile, KeyError) as error:
+        except Exception as error:  # zipfile raises many kinds for damaged archives, and those of zlib
             raise InputError(f"{path}: expected an archive with {source.member} in it ({error})") from error
         yield member

@@ -80,8 +80,13 @@ def _place(init: str, entry: str) -> Path:
                 "or train without it by --config.init=scratch"
             )
         return place
-    place = Path(entry).expanduser()
-    if not place.is_file():
+    try:
+        place = Path(entry).expanduser()
+        found = place.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long for a file system, a user without a home
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"config.init={init}: {entry!r} cannot be looked up ({reason})") from error
+    if not found:
         near = difflib.get_close_matches(name, SOURCES, n=3, cutoff=0.4)
         raise InputError(
             f"config.init={init}: {entry!r} is neither a file nor the name of weights "

@@ -27,7 +27,9 @@ def read(path: Path) -> SourceFile:
                 return _gather(path, _legacy_weights(legacy), ordered=True)
             if "layers" in file:
                 return _gather(path, _keras_3_weights(path, file["layers"]), ordered=False)
-    except (OSError, KeyError, RuntimeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # h5py, and what is made of its content, raise many kinds for damaged files
         raise InputError(f"{path}: a damaged HDF5 file, download or copy it again ({error})") from error
     raise InputError(f"{path}: an HDF5 file without Keras weights: expected `layer_names`, `model_weights` or `layers`")
 
@@ -35,7 +37,7 @@ def read(path: Path) -> SourceFile:
 def _gather(path: Path, weights: Iterator[tuple[str, str, str, np.ndarray]], *, ordered: bool) -> SourceFile:
     models = {}
     for model, layer, weight, array in weights:
-        models.setdefault(model, {}).setdefault(layer, {})[weight] = array
+        models.setdefault(model, {}).setdefault(layer, {})[weight] = np.asarray(array)
     return SourceFile(path, "keras", models, ordered)
 
 

@@ -10,9 +10,9 @@ import safetensors.numpy
 
 from fer_jax.atomic import replace_file
 from fer_jax.errors import InputError
-from fer_jax.models.fernet import BACKBONES
 from fer_jax.models.inverted_residual import BackboneSpec
 from fer_jax.pretrained.layers import RUNNING_STATISTICS, Layer, backbone_layers
+from fer_jax.pretrained.variant import read_variant
 
 CONVERTER_VERSION = 1
 """Grows when files converted earlier would differ from those converted now."""
@@ -21,6 +21,17 @@ IMAGENET_CLASSES = "imagenet-1k"
 """The 1000 classes of ImageNet in the order of their WordNet ids, as all published weights have them."""
 
 _FORMAT = "fer_jax backbone"
+_METADATA = (
+    "converter_version",
+    "architecture",
+    "padding",
+    "batch_norm_epsilon",
+    "preprocessing",
+    "classes",
+    "origin",
+    "origin_sha256",
+    "licence",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,30 +101,22 @@ def read_weights(path: Path) -> Weights:
                     f"{path}: not converted weights of this project; convert it: "
                     f"python scripts/convert_weights.py --file {path} --arch NAME --flavour NAME --out FILE"
                 )
+            missing = [key for key in _METADATA if key not in metadata]
+            if missing:
+                raise InputError(f"{path}: its metadata lack {', '.join(missing)}; damaged, convert the weights again")
             if metadata["converter_version"] != str(CONVERTER_VERSION):
                 raise InputError(
-                    f"{path}: written by version {metadata['converter_version']} of the converter, expected "
-                    f"{CONVERTER_VERSION}; convert {metadata['origin']} again"
+                    f"{path}: written by version {metadata['converter_version'][:60]} of the converter, expected "
+                    f"{CONVERTER_VERSION}; convert {metadata['origin'][:60]} again"
                 )
         tensors = safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: damaged, or not a safetensors file: {error}") from error
-    if metadata["architecture"] not in BACKBONES:
-        raise InputError(
-            f"{path}: weights of {metadata['architecture']!r}, expected one of {', '.join(BACKBONES)}; "
-            "a newer version of this project may know it"
-        )
-    spec = BACKBONES[metadata["architecture"]].with_variant(
-        {
-            "padding": metadata["padding"],
-            "batch_norm_epsilon": float(metadata["batch_norm_epsilon"]),
-            "preprocessing": json.loads(metadata["preprocessing"]),
-        }
-    )
+    except (OSError, safetensors.SafetensorError, KeyError) as error:  # KeyError: a type that NumPy has not
+        raise InputError(f"{path}: damaged, or not a safetensors file of float arrays: {error}") from error
+    spec = _spec(path, metadata)
     return Weights(
         spec,
         _checked_arrays(path, spec, tensors),
-        {name: tensors[f"head/{name}"] for name in ("kernel", "bias") if f"head/{name}" in tensors},
+        _checked_head(path, spec, tensors),
         metadata["classes"],
         metadata["origin"],
         metadata["origin_sha256"],
@@ -121,16 +124,48 @@ def read_weights(path: Path) -> Weights:
     )
 
 
+def _spec(path: Path, metadata: dict[str, str]) -> BackboneSpec:
+    try:
+        epsilon, preprocessing = float(metadata["batch_norm_epsilon"]), json.loads(metadata["preprocessing"])
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: its metadata are damaged ({error}); convert the weights again") from error
+    variant = {
+        "name": metadata["architecture"],
+        "padding": metadata["padding"],
+        "batch_norm_epsilon": epsilon,
+        "preprocessing": preprocessing,
+    }
+    return read_variant(variant, str(path))
+
+
 def _checked_arrays(path: Path, spec: BackboneSpec, tensors: dict) -> dict:
     arrays = {}
     for layer in backbone_layers(spec):
         for name, shape in layer.shapes().items():
             key = _key("backbone", (*layer.path, name))
-            found = tensors[key].shape if key in tensors else "nothing"
-            if found != shape:
-                raise InputError(f"{path}: {key} has the shape {found}, {spec.name} has {shape}; convert it again")
-            arrays[(*layer.path, name)] = tensors[key]
+            arrays[(*layer.path, name)] = _checked(path, spec, tensors, key, shape)
+            if name == "var" and (tensors[key] < 0).any():
+                raise InputError(f"{path}: {key} is negative somewhere; damaged, convert the weights again")
     return arrays
+
+
+def _checked_head(path: Path, spec: BackboneSpec, tensors: dict) -> dict:
+    keys = {name: _key("head", (name,)) for name in ("kernel", "bias")}
+    if not any(key in tensors for key in keys.values()):
+        return {}
+    shapes = head_layer(spec, np.size(tensors.get(keys["bias"], ()))).shapes()
+    return {name: _checked(path, spec, tensors, key, shapes[name]) for name, key in keys.items()}
+
+
+def _checked(path: Path, spec: BackboneSpec, tensors: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    found = tensors[key].shape if key in tensors else "nothing"
+    if found != shape:
+        raise InputError(f"{path}: {key} has the shape {found}, {spec.name} has {shape}; convert it again")
+    if tensors[key].dtype != np.float32 or not np.isfinite(tensors[key]).all():
+        raise InputError(
+            f"{path}: {key} is {tensors[key].dtype}, expected finite float32; damaged, convert the weights again"
+        )
+    return tensors[key]
 
 
 def _key(prefix: str, path: tuple[str | int, ...]) -> str:

@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from fer_jax.errors import InputError
 from fer_jax.training import hosts
 from fer_jax.training.checksums import find_damage, write_checksums
+from fer_jax.training.record import check_record
 from fer_jax.training.state import TrainState
 
 _BEST, _LAST, _SET_ASIDE = "checkpoints/best", "checkpoints/last", "checkpoints/set_aside"
@@ -61,7 +62,9 @@ class Checkpoints:
             return None
         items = _restore_model_items(state.params, state.batch_stats)
         items["progress"] = ocp.args.StandardRestore(_abstract(_progress(state, metrics)))
-        restored = _read(self._workdir / _LAST / str(self.last_step), items)
+        place = self._workdir / _LAST / str(self.last_step)
+        restored = _read(place, items)
+        check_record(restored.record, f"{place}, record")
         progress = dict(restored.progress)
         metrics = jax.tree.unflatten(jax.tree.structure(metrics), progress.pop("metrics"))
         state, record = TrainState.from_parts(restored.model, progress), restored.record
@@ -196,10 +199,15 @@ def find_model(path: str | Path) -> SavedModel:
 
     Raises `InputError` if there is none, or if its files are not what was written.
     """
-    path = Path(path).resolve()
-    if not path.is_dir():
+    given = path
+    try:
+        path = Path(given).resolve()
+        is_folder = path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long for a file system, a link to itself
+        raise InputError(f"{given}: cannot be looked up ({error}); expected a run's folder") from error
+    if not is_folder:
         raise InputError(f"{path}: no such folder; expected a run's folder, as given to train.py by --workdir")
-    if path.name.isdigit() and not (path / _BEST).is_dir():
+    if path.name.isascii() and path.name.isdigit() and not (path / _BEST).is_dir():
         folder, step = path.parent, int(path.name)
     else:
         folder, step = (path / _BEST if (path / _BEST).is_dir() else path), None
@@ -216,12 +224,17 @@ def find_model(path: str | Path) -> SavedModel:
             "below checkpoints/last"
         )
     record = _read(folder / str(step), {"record": ocp.args.JsonRestore()}).record
+    check_record(record, f"{folder / str(step)}, record")
     return SavedModel(folder, step, record)
 
 
 def _steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in `folder`, oldest first."""
-    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    # Orbax would take names such as "²" and "07" for steps too.
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and name == str(int(name)))
 
 
 def _progress(state: TrainState, metrics: Any) -> dict:

@@ -26,16 +26,22 @@ def write_checksums(folder: Path) -> None:
 def find_damage(folder: Path) -> str | None:
     """What is wrong with the files below `folder`, naming the first one found; None if they are as they were written.
 
-    Reads every byte.
+    Reads every byte, and nothing that is not below `folder`.
     """
+    for path in sorted(folder.rglob("*")):
+        # A pipe would wait for ever to be read.
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return f"{path.relative_to(folder)} is neither a file nor a folder"
     try:
         digests = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["sha256"]
         items = sorted(digests.items())
     except FileNotFoundError:
         return f"{FILE_NAME} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{FILE_NAME} cannot be read"
     for name, digest in items:
+        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+            return f"{FILE_NAME} names {name[:80]!r}, which is no file of this checkpoint"
         try:
             if _sha256(folder / name) != digest:
                 return f"{name} is not what was written"

@@ -139,26 +139,48 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
     """The lines of `metrics.jsonl` in the run's folder, oldest first; empty if there is no such file.
 
     A last line that was cut off while it was written is left out. Raises `InputError` for any other line that is not
-    a JSON object with a `kind` and an integer `step`.
+    a JSON object with a `kind`, an integer `step` and, of the kind "epoch", a number `epoch`; and for a file that
+    cannot be read.
     """
     path = Path(workdir) / FILE_NAME
     if not path.exists():
         return []
+    if not path.is_file():
+        raise InputError(f"{path}: not a file; move it away")
     # A whole line ends with a newline, so whatever follows the last one was cut off.
-    *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    try:
+        *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     lines = []
     for number, text in enumerate(whole, start=1):
         try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
+            line = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        except (ValueError, RecursionError):
             line = None
-        if not (isinstance(line, dict) and line.get("kind") in KINDS and isinstance(line.get("step"), int)):
+        if not _is_line(line):
             raise InputError(
-                f"{path}, line {number}: expected a JSON object with a kind ({' or '.join(KINDS)}) and a step, found "
-                f"{text[:80]!r}; delete this line, or move the file away"
+                f"{path}, line {number}: expected a JSON object with a kind ({' or '.join(KINDS)}), a step and, for an "
+                f"epoch, its number, found {text[:80]!r}; delete this line, or move the file away"
             )
         lines.append(line)
     return lines
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _is_line(line: object) -> bool:
+    return (
+        isinstance(line, dict)
+        and line.get("kind") in KINDS
+        and type(line.get("step")) is int
+        and (line["kind"] == "train" or type(line.get("epoch")) in (int, float))
+    )
 
 
 def epoch_history(lines: Sequence[Mapping]) -> list[dict]:

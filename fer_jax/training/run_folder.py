@@ -20,6 +20,7 @@ from fer_jax.data.fer2013 import SPLITS, Fer2013
 from fer_jax.errors import InputError
 from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.training import hosts
+from fer_jax.training.record import read_description
 
 _log = logging.getLogger("fer_jax")
 
@@ -54,15 +55,12 @@ def describe(config: ConfigDict, data: Fer2013, backbones: Sequence[InitialBackb
     return json.loads(json.dumps(description))
 
 
-def read_description(workdir: Path) -> dict:
-    """What the folder `workdir` is a run of, as `describe` gave it; `InputError` if it is not the folder of a run."""
+def run_description(workdir: Path) -> dict:
+    """What the folder `workdir` is a run of, as `describe` gave it; `InputError` if that is missing or damaged."""
     place = workdir / _DESCRIPTION
-    try:
-        return json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{workdir}: is not the folder of a run: it has no {_DESCRIPTION}") from None
-    except ValueError as error:
-        raise InputError(f"{place}: not readable as JSON ({error}); expected what train.py wrote there") from None
+    if not place.is_file():
+        raise InputError(f"{workdir}: is not the folder of a run: it has no {_DESCRIPTION}")
+    return read_description(place.read_bytes(), str(place))
 
 
 @contextlib.contextmanager
@@ -105,19 +103,26 @@ def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
 def _check_content(workdir: Path, description: dict) -> None:
     place = workdir / _DESCRIPTION
     if place.is_file():
-        _check_same(workdir, read_description(workdir), description)
+        _check_same(workdir, run_description(workdir), description)
     elif workdir.exists() and (not workdir.is_dir() or any(path.name != _LOCK for path in workdir.iterdir())):
         raise InputError(f"{workdir}: exists and is not the folder of a run; give a new or empty one by --workdir")
 
 
 def _lock(workdir: Path) -> TextIO:
     """The lock file of `workdir`, locked, with this process named in it."""
-    file = open(workdir / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as the lock is held)
+    # Not through a link: what it leads to would be overwritten.
+    file = open(  # noqa: SIM115 (open as long as the lock is held)
+        workdir / _LOCK,
+        "a+",
+        encoding="utf-8",
+        errors="replace",
+        opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666),
+    )
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        holder = file.read().strip()
+        holder = file.read(200).strip()
         file.close()
         raise InputError(
             f"{workdir}: {holder or 'another process'} trains in this folder; wait for its end, or give another "

@@ -39,7 +39,7 @@ def test_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(InputError, match="is not the folder of a run"):
         named_runs([tmp_path])
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"run\.json: not readable as JSON"):
+    with pytest.raises(InputError, match=r"run\.json: cannot be read as JSON"):
         named_runs([tmp_path])
 
 

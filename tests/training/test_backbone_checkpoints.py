@@ -68,7 +68,7 @@ def test_backbone_starts_as_the_run_left_it_and_says_so(run, make_tiny_config, d
     tiny, mini = starting_backbones(config, data.fingerprint())
     assert_equal_leaves((tiny.params, tiny.batch_stats), saved_backbone(workdir, "tiny"))
     accuracy = 100 * result["best"]["validation_accuracy"]
-    assert str(workdir / "checkpoints" / "best" / "2") in tiny.origin
+    assert str(workdir / "checkpoints" / "best" / str(result["best"]["step"])) in tiny.origin
     assert f"{accuracy:.2f} % on validation of data {data.fingerprint()[:12]}, itself from scratch" in tiny.origin
     assert "careful" not in tiny.origin
     assert (mini.spec.name, mini.params, mini.origin) == ("mini", None, "scratch")

@@ -1,0 +1,54 @@
+"""What the weights of a backbone decided, as a file tells it: read back and checked."""
+
+import numbers
+
+from fer_jax.errors import InputError
+from fer_jax.models.fernet import BACKBONES
+from fer_jax.models.inverted_residual import BackboneSpec
+
+_PADDINGS = ("same", "symmetric")
+
+
+def read_variant(variant: object, where: str) -> BackboneSpec:
+    """The backbone that `variant`, from JSON, describes as `BackboneSpec.variant` does; other keys are passed over.
+
+    Raises `InputError`, which begins with `where`, for an unknown backbone and for numbers that no network can use.
+    """
+    if not isinstance(variant, dict):
+        raise InputError(f"{where}: {_shown(variant)}, expected the description of a backbone")
+    name = variant.get("name")
+    if not isinstance(name, str) or name not in BACKBONES:
+        raise InputError(
+            f"{where}: the backbone {_shown(name)}, expected one of {', '.join(BACKBONES)}; "
+            "a newer version of this project may know it"
+        )
+    padding, epsilon = variant.get("padding"), variant.get("batch_norm_epsilon")
+    if padding not in _PADDINGS:
+        raise InputError(f"{where}: padding {_shown(padding)}, expected {' or '.join(_PADDINGS)}; the file is damaged")
+    if not (_is_number(epsilon) and 0 < epsilon < 1):
+        raise InputError(
+            f"{where}: batch_norm_epsilon {_shown(epsilon)}, expected a number above 0 and below 1; the file is damaged"
+        )
+    preprocessing = variant.get("preprocessing")
+    if not (
+        isinstance(preprocessing, dict)
+        and preprocessing.keys() == {"mean", "std"}
+        and all(isinstance(values, list) and len(values) == 3 for values in preprocessing.values())
+        and all(_is_number(value) for values in preprocessing.values() for value in values)
+        and all(value > 0 for value in preprocessing["std"])
+    ):
+        raise InputError(
+            f"{where}: preprocessing {_shown(preprocessing)}, expected three finite numbers of mean and three of std, "
+            "these above 0; the file is damaged"
+        )
+    return BACKBONES[name].with_variant(variant)
+
+
+def _is_number(value: object) -> bool:
+    # The bound keeps float32 from overflowing, and out what is not finite.
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 1e30
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
