@@ -91,7 +91,7 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         cost=cost,
         collectives=hlo.collectives(text),
         gathers=gathers,
-        data_copies=hlo.copies(text, program.data.images.shape),
+        data_copies=hlo.copies(text, program.data.pixels.shape),
         cycle_shares=hlo.cycle_shares(text),
         compile_seconds=seconds,
     )

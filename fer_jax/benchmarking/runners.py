@@ -1,5 +1,6 @@
 """The programs of a run, ready to be timed: the training step, the evaluation, and the making of a batch."""
 
+import dataclasses
 import time
 
 import jax
@@ -11,7 +12,6 @@ from fer_jax.benchmarking.cost import ProgramCost, program_cost
 from fer_jax.benchmarking.rounds import Round, Runner, timed
 from fer_jax.benchmarking.train_program import TrainProgram, train_program
 from fer_jax.data import augment, resident
-from fer_jax.data.resident import Batch
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.inference import Predictor
 from fer_jax.training import mesh as meshes
@@ -40,15 +40,17 @@ class TrainRunner:
         replicated = meshes.replicated(mesh)
         batch_size = config.train.batch_size
         faces = synthetic_faces(2 * batch_size, _UNUSED, _UNUSED, seed=0).train
-        data = resident.to_device(faces, replicated)
         if images_at_input_size:
-            images = augment.resize(data.images, config.model.input_size).round().astype(jnp.uint8)
-            data = Batch(jax.device_put(images, replicated), data.labels, data.row_ids)
+            images = augment.resize(jnp.asarray(faces.images), config.model.input_size).round().astype(jnp.uint8)
+            faces = dataclasses.replace(faces, images=np.asarray(images))
+        data = resident.to_device(faces, replicated)
         order = jax.device_put(resident.epoch_order(0, 0, len(faces), batch_size), replicated)
         self._inputs = jax.block_until_ready((data, order))
 
         start = time.perf_counter()
-        self.program: TrainProgram = train_program(config, mesh, num_images=len(faces), image_size=data.images.shape[1])
+        self.program: TrainProgram = train_program(
+            config, mesh, num_images=len(faces), image_size=faces.images.shape[1]
+        )
         model = create_model(self.program.spec, config.seed)
         self.state = create_state(*model, self.program.optimizer, replicated)
         self._metrics = jax.device_put(TrainMetrics.empty(), replicated)

@@ -9,7 +9,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from fer_jax.config import model_spec
-from fer_jax.data.resident import Batch
+from fer_jax.data.resident import ResidentSplit
 from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.models.fernet import BACKBONES, FerNetSpec
 from fer_jax.training import mesh as meshes
@@ -33,7 +33,7 @@ class TrainProgram:
     step: jax.stages.Wrapped
     state: TrainState
     metrics: TrainMetrics
-    data: Batch
+    data: ResidentSplit
     order: jax.ShapeDtypeStruct
 
     def lower(self) -> jax.stages.Lowered:
@@ -68,7 +68,7 @@ def train_program(
     def integers(*shape):
         return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=replicated)
 
-    images = jax.ShapeDtypeStruct((num_images, image_size, image_size), jnp.uint8, sharding=replicated)
+    pixels = jax.ShapeDtypeStruct((num_images, image_size**2), jnp.uint8, sharding=replicated)
     return TrainProgram(
         config=config,
         mesh=mesh,
@@ -78,6 +78,6 @@ def train_program(
         step=jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh),
         state=TrainState(integers(), params, batch_stats, placed(jax.eval_shape(optimizer.init, params))),
         metrics=placed(jax.eval_shape(TrainMetrics.empty)),
-        data=Batch(images, integers(num_images), integers(num_images)),
+        data=ResidentSplit(pixels, integers(num_images), integers(num_images), (image_size, image_size)),
         order=integers(steps, batch_size),
     )

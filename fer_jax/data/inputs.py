@@ -12,7 +12,7 @@ from fer_jax.data import resident
 from fer_jax.data.fer2013 import Fer2013
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.placement import place
-from fer_jax.data.resident import Batch
+from fer_jax.data.resident import Batch, ResidentSplit
 from fer_jax.data.streaming import BatchStream, local_rows, training_source
 
 
@@ -36,11 +36,11 @@ class ResidentInput:
         return self._train, self._order(1)
 
     @contextlib.contextmanager
-    def steps(self, first_step: int) -> Iterator[Iterator[tuple[Batch, jax.Array]]]:
+    def steps(self, first_step: int) -> Iterator[Iterator[tuple[ResidentSplit, jax.Array]]]:
         """For each step from `first_step` (0 is the first) on: the training split, and the epoch's batches in order."""
         yield self._steps(first_step)
 
-    def _steps(self, first_step: int) -> Iterator[tuple[Batch, jax.Array]]:
+    def _steps(self, first_step: int) -> Iterator[tuple[ResidentSplit, jax.Array]]:
         _, num_examples, batch_size = self._order_of
         epochs, row = divmod(first_step, resident.steps_per_epoch(num_examples, batch_size))
         for epoch in itertools.count(epochs + 1):

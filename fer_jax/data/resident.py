@@ -44,14 +44,32 @@ class Batch:
     labels: jax.Array
     row_ids: jax.Array
 
-    def take(self, ids: jax.Array) -> "Batch":
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ResidentSplit:
+    """A split on the devices: `pixels` uint8 [n, bytes of an image], `labels` and `row_ids` int32 [n].
+
+    An image is one row: a TPU lays out the last two axes in tiles, and would copy all images at every step, from the
+    tiles that waste no memory into those that let it fetch single images (5 to 7 % of a step).
+    """
+
+    pixels: jax.Array
+    labels: jax.Array
+    row_ids: jax.Array
+    image_shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+    def take(self, ids: jax.Array) -> Batch:
         """The examples at the places `ids`, int32 [m]."""
-        return Batch(self.images[ids], self.labels[ids], self.row_ids[ids])
+        images = self.pixels[ids].reshape(*ids.shape, *self.image_shape)
+        return Batch(images, self.labels[ids], self.row_ids[ids])
 
 
-def to_device(split: Split, sharding: jax.sharding.Sharding) -> Batch:
+def to_device(split: Split, sharding: jax.sharding.Sharding) -> ResidentSplit:
     """A whole split on the devices of `sharding` (the replicated one of the mesh)."""
-    return Batch(*(place(array, sharding) for array in (split.images, split.labels, split.row_ids)))
+    pixels = split.images.reshape(len(split), -1)
+    arrays = (place(array, sharding) for array in (pixels, split.labels, split.row_ids))
+    return ResidentSplit(*arrays, split.images.shape[1:])
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:

@@ -16,7 +16,7 @@ from flax import nnx, struct
 from ml_collections import ConfigDict
 
 from fer_jax.data import augment
-from fer_jax.data.resident import Batch
+from fer_jax.data.resident import Batch, ResidentSplit
 from fer_jax.models.fernet import FerNetSpec
 from fer_jax.training import mesh as meshes
 from fer_jax.training.averaging import moved_average
@@ -99,7 +99,7 @@ def train_step(
 def resident_train_step(
     state: TrainState,
     metrics: TrainMetrics,
-    data: Batch,
+    data: ResidentSplit,
     order: jax.Array,
     *,
     batch_sharding: jax.sharding.Sharding,
