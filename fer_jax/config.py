@@ -83,6 +83,8 @@ def default_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.batch_size = 256
     config.eval.flip = False
+    # Reports the accuracy on the test split after each epoch, for the paper's protocol; it selects nothing.
+    config.eval.test_each_epoch = False
     return config.lock()
 
 

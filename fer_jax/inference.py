@@ -1,7 +1,7 @@
 """Predictions of a trained network: exact over every image, whatever the batch size and the number of devices."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -76,6 +76,22 @@ class Predictor:
                 return None
         logits.append(np.asarray(upcoming))
         return np.concatenate(logits)[: len(images)]
+
+    def each(
+        self,
+        params: dict,
+        batch_stats: dict,
+        splits: Mapping[str, jax.Array | np.ndarray | ImageFiles],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, np.ndarray] | None:
+        """The logits of each of `splits`, by name; None if `stop` says so before the last batch of any of them."""
+        logits = {}
+        for name, images in splits.items():
+            found = self(params, batch_stats, images, stop)
+            if found is None:
+                return None
+            logits[name] = found
+        return logits
 
 
 def _round_up(n: int, multiple: int) -> int:

@@ -40,8 +40,9 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
     """Trains the network of `config` on `data.train`, or goes on with the run that `workdir` holds.
 
     After each epoch the network is evaluated on `data.validation`, whose accuracy selects the best epoch (the
-    earliest of equals), and the state is saved. `data.test` is not looked at. Stopped at any step and called again, it
-    ends as if it had never been stopped.
+    earliest of equals), and the state is saved. `data.test` is not looked at, unless `config.eval.test_each_epoch` asks
+    for the accuracy on it after each epoch, which is noted and selects nothing. Stopped at any step and called again,
+    it ends as if it had never been stopped.
 
     Called by several processes (`fer_jax.training.hosts`) it trains on the devices of all of them; each must give the
     same arguments, and `workdir` must be a folder that they share.
@@ -62,6 +63,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
     """
     # ---- What is asked for can be done.
     check_config(config)
+    if config.eval.test_each_epoch and not len(data.test):
+        raise InputError(f"config.eval.test_each_epoch=True: {data.source} has no test split; set it to False")
     mesh = meshes.make_mesh()
     replicated = meshes.replicated(mesh)
     batch_size = config.train.batch_size
@@ -200,8 +203,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                     logits = None
                     if not stop:
                         watchdog.beat(COMPILE_ALLOWANCE)
-                        arguments = {**state.model(), "images": inputs.validation_images}
-                        logits = predict(**arguments, stop=lambda: watchdog.beat() or stopping.requested())
+                        arguments = {**state.model(), "splits": inputs.evaluated}
+                        logits = predict.each(**arguments, stop=lambda: watchdog.beat() or stopping.requested())
                     if logits is None:
                         save_last(step, time.monotonic() - epoch_start)
                         checkpoints.wait()
@@ -210,7 +213,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                         "epoch": epoch,
                         "step": last_step,
                         **{f"train_{name}": value for name, value in _floats(epoch_metrics).items()},
-                        **_validation_metrics(logits, data.validation.labels),
+                        **_validation_metrics(logits["validation"], data.validation.labels),
+                        **_paper_protocol(logits.get("test"), data.test.labels),
                         "learning_rate": float(schedule(last_step - 1)),
                         "images_per_second": (last_step - first_step) * batch_size / train_seconds,
                         "seconds": time.monotonic() - epoch_start,
@@ -247,6 +251,13 @@ def _validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, flo
         "validation_loss": float(np.mean(cross_entropy(logits, labels))),
         "validation_accuracy": float(np.mean(logits.argmax(axis=-1) == labels)),
     }
+
+
+def _paper_protocol(logits: np.ndarray | None, labels: np.ndarray) -> dict[str, float]:
+    """The accuracy on the test split, by which the paper chooses its best epoch and nothing here chooses any."""
+    if logits is None:
+        return {}
+    return {"paper_protocol_test_accuracy": float(np.mean(logits.argmax(axis=-1) == labels))}
 
 
 def _headline(data: Fer2013, backbones: Sequence[InitialBackbone], params: dict, mesh, workdir: Path) -> str:

@@ -152,7 +152,7 @@ def jit_epoch_step(
     epoch: int,
     steps_per_epoch: int,
     mesh: jax.sharding.Mesh,
-    resident: bool,
+    resident: bool = True,
 ) -> jax.stages.Wrapped:
     """`jit_train_step` with what trains in `epoch` by `table`: good until the next of `table.phase_starts`."""
     trains = functools.partial(table.trains, epoch=epoch)
