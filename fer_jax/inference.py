@@ -25,7 +25,7 @@ class Predictor:
     """The compiled forward pass of one network on one mesh.
 
     `batch_size` is rounded up to a multiple of the number of devices; the last batch is filled up, and what the
-    filling gives is dropped. `flip` is that of `predict_batch`.
+    filling gives is dropped. `flip` and `cached` are those of `predict_batch`.
     """
 
     def __init__(
@@ -36,10 +36,11 @@ class Predictor:
         mesh: jax.sharding.Mesh,
         *,
         flip: bool = False,
+        cached: bool = False,
     ):
         self._mesh = mesh
         self._batch_size = -(-batch_size // mesh.size) * mesh.size
-        fixed = {"graphdef": graphdef, "input_size": input_size, "flip": flip}
+        fixed = {"graphdef": graphdef, "input_size": input_size, "flip": flip, "cached": cached}
         self._split_batch = meshes.split_batch(mesh)
         self._step = jax.jit(
             functools.partial(predict_step, **fixed, batch_sharding=self._split_batch),

@@ -21,6 +21,7 @@ from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.training import hosts
 from fer_jax.training import mesh as meshes
 from fer_jax.training.backbone_checkpoints import starting_backbones
+from fer_jax.training.cached_features import cached_input, check_cached_views
 from fer_jax.training.checkpoint import Checkpoints
 from fer_jax.training.finite import all_finite, first_not_finite
 from fer_jax.training.freeze import resolve, state_bytes
@@ -75,6 +76,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
     spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
     graphdef, param_shapes, _ = model_definition(spec, replicated)
     table = resolve(config.train.parameters, config.train.epochs, param_shapes)
+    check_cached_views(config, table)
     description = describe(config, data, backbones) | {"parameters": table.describe()}
 
     with (
@@ -99,15 +101,25 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
             atomic.write_text(workdir / "parameters.txt", overview + "\n")
 
         # ---- The data, on the devices or on their way.
-        inputs, how_it_is_read = make_input(
-            config, data, total_steps=total_steps, replicated=replicated, batch_sharding=meshes.split_batch(mesh)
-        )
+        cached = config.train.cached_views > 0
+        if cached:
+            model = state.model()
+            inputs, how_it_is_read = cached_input(
+                config, data, **model, graphdef=graphdef, mesh=mesh, beat=watchdog.beat
+            )
+        else:
+            inputs, how_it_is_read = make_input(
+                config, data, total_steps=total_steps, replicated=replicated, batch_sharding=meshes.split_batch(mesh)
+            )
 
         def no_metrics() -> TrainMetrics:
             return place(TrainMetrics.empty(), replicated)
 
         # ---- The compiled functions; the step is compiled when it is known what trains.
-        predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh, flip=config.eval.flip)
+        evaluation = config.eval
+        predict = Predictor(
+            graphdef, config.model.input_size, evaluation.batch_size, mesh, flip=evaluation.flip, cached=cached
+        )
         step_fn = None
         merge = jax.jit(lambda metrics, other: metrics.merge(other), out_shardings=replicated)
         state_is_finite = jax.jit(all_finite)
