@@ -44,11 +44,20 @@ class FeatureViews:
     row_ids: jax.Array
     num_features: int = dataclasses.field(metadata={"static": True})
 
-    def take(self, ids: jax.Array, epoch: jax.Array) -> Batch:
-        """The examples at the places `ids`, int32 [m], as seen in `epoch` (from 0), features in place of images."""
+    def take(self, ids: jax.Array, epoch: jax.Array, sharding: NamedSharding) -> Batch:
+        """The examples at the places `ids`, int32 [m], as seen in `epoch` (from 0), features in place of images.
+
+        `ids` are whole on every device; the batch is split by `sharding`.
+        """
         row_ids = self.row_ids[ids]
         view = (row_ids + epoch) % self.features.shape[0]
-        return Batch(self.features[view, ids, : self.num_features], self.labels[ids], row_ids)
+        # Each device looks up its columns of the whole batch, and only these travel; without saying so the compiler
+        # lets the whole table travel in every step.
+        by_columns = NamedSharding(sharding.mesh, PartitionSpec(None, meshes.DATA_AXIS))
+        features = jax.lax.with_sharding_constraint(self.features[view, ids], by_columns)
+        batch = Batch(features, self.labels[ids], row_ids)
+        batch = jax.lax.with_sharding_constraint(batch, sharding)
+        return dataclasses.replace(batch, images=batch.images[:, : self.num_features])
 
 
 def check_cached_views(config: ConfigDict, table: FreezeTable) -> None:

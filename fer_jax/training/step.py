@@ -119,8 +119,7 @@ def resident_train_step(
     """
     ids = order[state.step % order.shape[0]]
     if cached:
-        # Each device takes its columns of the whole batch; only then does each get its examples.
-        batch = jax.lax.with_sharding_constraint(data.take(ids, state.step // order.shape[0]), batch_sharding)
+        batch = data.take(ids, state.step // order.shape[0], batch_sharding)
     else:
         batch = data.take(jax.lax.with_sharding_constraint(ids, batch_sharding))
     return train_step(state, metrics, batch, cached=cached, **fixed)
@@ -187,7 +186,8 @@ def predict_batch(
 ) -> jax.Array:
     """Logits float32 [batch, classes] of `images`, uint8 [batch, size, size] or [batch, size, size, 3].
 
-    With `cached` they are features [batch, num_features] instead (`cached_features`). With `flip` they are logarithms of probabilities, the mean of those of each image and of its mirror image.
+    With `cached` they are features [batch, num_features] instead (`cached_features`). With `flip` the logits are
+    logarithms of probabilities, the mean of those of each image and of its mirror image.
     """
     model = nnx.merge(graphdef, params, batch_stats)
     if cached:

@@ -70,9 +70,10 @@ def test_features_are_those_of_the_model_and_views_take_turns(extracted, faces):
     images = jax.image.resize(faces.validation.images.astype(np.float32), (30, 32, 32), "linear", antialias=False)
     np.testing.assert_allclose(inputs.evaluated["validation"], model.features(images), atol=2e-5)
     ids = np.arange(64, dtype=np.int32)
-    seen = np.stack([views.take(ids, epoch).images for epoch in range(4)])
+    split = meshes.split_batch(meshes.make_mesh())
+    seen = np.stack([views.take(ids, epoch, split).images for epoch in range(4)])
     np.testing.assert_array_equal(seen[3], seen[0])
-    np.testing.assert_array_equal(views.take(ids, 0).row_ids, faces.train.row_ids)
+    np.testing.assert_array_equal(views.take(ids, 0, split).row_ids, faces.train.row_ids)
     # In three epochs an example shows three different views; in the first one examples show different ones.
     assert np.all(np.abs(seen[0] - seen[1]).max(axis=1) > 1e-4)
     all_views = np.asarray(views.features)[:, :64, :40]
@@ -156,7 +157,7 @@ views = FeatureViews(
     *jax.device_put((row_ids, row_ids), meshes.replicated(mesh)),
     10,
 )
-take = lambda views, ids: jax.lax.with_sharding_constraint(views.take(ids, 5), meshes.split_batch(mesh))
+take = lambda views, ids: views.take(ids, 5, meshes.split_batch(mesh))
 ids = jax.device_put(rng.permutation(4096)[:16].astype(np.int32), meshes.replicated(mesh))
 program = jax.jit(take).lower(views, ids).compile()
 found = program(views, ids).images
