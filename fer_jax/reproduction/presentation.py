@@ -2,10 +2,13 @@
 
 import base64
 import html
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+
+from fer_jax.evaluation import plots
 
 _BLUE, _ORANGE, _GRAY = "#0072B2", "#E69F00", "#555555"
 
@@ -141,11 +144,12 @@ def page(table: dict, reports: Path) -> str:
         if not runs:
             continue
         parts.append(f"<h3>{html.escape(row['title'])}</h3>")
-        for picture in ("training_curves.png", "confusion_matrix.png"):
-            content = (reports / f"{row['name']}-seed{runs[0]['seed']}" / picture).read_bytes()
+        curves = io.BytesIO()
+        plots.training_curves_figure(runs[0]["history"]).savefig(curves, format="png", dpi=110, facecolor="white")
+        matrix = reports / f"{row['name']}-seed{runs[0]['seed']}" / "confusion_matrix.png"
+        for caption, content in (("training curves", curves.getvalue()), ("confusion matrix", matrix.read_bytes())):
             data = base64.b64encode(content).decode()
-            caption = f"{row['title']}: {picture.removesuffix('.png').replace('_', ' ')}"
-            parts.append(f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">')
+            parts.append(f'<img alt="{html.escape(row["title"])}: {caption}" src="data:image/png;base64,{data}">')
     parts.append(f"<h2>Where these numbers come from</h2>{_html((['', ''], about_lines(table)))}")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>The paper\'s experiments</title>\n'

@@ -12,6 +12,7 @@ from fer_jax.errors import InputError
 from fer_jax.evaluation.metrics import wilson_interval
 from fer_jax.reproduction.plan import Experiment
 from fer_jax.reproduction.runner import Outcome
+from fer_jax.training.metrics_log import epoch_history, read_metrics
 
 
 def mcnemar(first: dict[int, bool], second: dict[int, bool]) -> dict:
@@ -40,7 +41,9 @@ def read_outcome(outcome: Outcome) -> dict:
     if outcome.failure:
         return {"seed": outcome.seed, "failed": outcome.failure}
     content = json.loads((outcome.report / "report.json").read_text(encoding="utf-8"))
-    metrics, history = content["metrics"], content["history"]
+    metrics = content["metrics"]
+    # The report has it up to the selected epoch only.
+    history = epoch_history(read_metrics(outcome.run))
     selected = max(history, key=lambda entry: entry["validation_accuracy"])
     on_test = max(history, key=lambda entry: entry["paper_protocol_test_accuracy"])
     seconds = sum(entry["seconds"] for entry in history)
@@ -57,7 +60,7 @@ def read_outcome(outcome: Outcome) -> dict:
             "accuracy_wilson_95": list(wilson_interval(correct, metrics["examples"])),
             "epoch": on_test["epoch"],
         },
-        "epochs": len(history),
+        "history": history,
         "images_per_second": images,
         "seconds": seconds,
         "most_confused": {

@@ -24,10 +24,11 @@ _PLAN = "plan.json"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How one experiment with one seed ended: the folder of its report, or why there is none."""
+    """How one experiment with one seed ended: the folders of its run and its report, or why it failed."""
 
     experiment: Experiment
     seed: int
+    run: Path
     report: Path
     failure: str | None = None
 
@@ -55,7 +56,8 @@ class Runner:
     def __init__(
         self, workdir: Path, source: str, *, scripts: Path, configs: Path, message: Callable[[str], None] = print
     ):
-        self._workdir, self._source = workdir, source
+        # Runs keep the places of those that they start from, which must not depend on where a command is given.
+        self._workdir, self._source = workdir.resolve(), source
         self._scripts, self._configs = scripts, configs
         self._message = message
         self._child: subprocess.Popen | None = None
@@ -76,7 +78,8 @@ class Runner:
                     if failure:
                         failed.add(experiment.name)
                         self._message(f"{experiment.name}, seed {seed}: failed: {failure}")
-                    outcomes.append(Outcome(experiment, seed, self._report(experiment.name, seed), failure))
+                    folders = self._run_folder(experiment.name, seed), self._report(experiment.name, seed)
+                    outcomes.append(Outcome(experiment, seed, *folders, failure))
         return outcomes
 
     def _run(self, experiment: Experiment, seed: int, failed: set[str]) -> str | None:
@@ -89,10 +92,10 @@ class Runner:
         if missing := [needed for needed in experiment.needs.values() if needed in failed]:
             return f"needs {missing[0]}, which failed"
         self._message(f"{name}: {experiment.title}")
-        run = self._workdir / "runs" / name
+        run = self._run_folder(experiment.name, seed)
         overrides = {**experiment.overrides, "seed": seed, "eval.test_each_epoch": True}
         for backbone, needed in experiment.needs.items():
-            overrides[f"backbone_checkpoints.{backbone}"] = self._workdir / "runs" / f"{needed}-seed{seed}"
+            overrides[f"backbone_checkpoints.{backbone}"] = self._run_folder(needed, seed)
         common = [f"--data={self._source}"]
         train = [
             f"--config={self._configs / experiment.config}.py",
@@ -128,6 +131,9 @@ class Runner:
             lines = file.read().decode(errors="replace").splitlines()
         said = [line for line in lines if line.startswith("error: ")] or lines[-1:] or [""]
         return f"{said[0].removeprefix('error: ')} (exit status {status}, {log})"
+
+    def _run_folder(self, name: str, seed: int) -> Path:
+        return self._workdir / "runs" / f"{name}-seed{seed}"
 
     def _report(self, name: str, seed: int) -> Path:
         return self._workdir / "reports" / f"{name}-seed{seed}"
