@@ -42,6 +42,7 @@ PRESETS = {
         },
         {
             "single": {"train.epochs": 8},
+            "scratch": {"train.epochs": 8},
             "finetuned": {"train.epochs": 6},
             "frozen": _SMALL_FROZEN,
             "fer_frozen": _SMALL_FROZEN,
@@ -55,9 +56,9 @@ PRESETS = {
 class Experiment:
     """A row of the table.
 
-    `kind` is `single`, `finetuned`, `frozen` or `fer_frozen`; `config` a file's name in `configs/`; `overrides` change
-    it; `needs` names, by backbone, the experiments whose best epoch it starts from. `paper` is None for a row that the
-    paper does not have.
+    `kind` is `single`, `scratch` (a single network without initial weights, beside the paper's rows), `finetuned`,
+    `frozen` or `fer_frozen`; `config` a file's name in `configs/`; `overrides` change it; `needs` names, by backbone,
+    the experiments whose best epoch it starts from. `paper` is None for a row that the paper does not have.
     """
 
     name: str
@@ -112,7 +113,7 @@ def experiments(
         Experiment(
             f"{name}_scratch",
             f"{name}, all trained from scratch",
-            "single",
+            "scratch",
             "efficientnet_b0",
             {"model.backbones": (name,), "init": "scratch"},
         )

@@ -104,17 +104,12 @@ def about_lines(table: dict) -> list[list[str]]:
     whole = [(row["title"], run) for row in table["rows"] for run in row["runs"] if "failed" not in run]
     if whole:
         provenance = whole[0][1]["provenance"]
-        for key in ("training data", "training data fingerprint", "evaluated on", "resolution", "epoch selected"):
-            if key == "epoch selected":
-                lines.append([key, str(provenance[key]).partition(", ")[2]])
-            else:
-                lines.append([key, str(provenance[key])])
-    seen = set()
-    for title, run in whole:
-        if title not in seen:
-            seen.add(title)
-            lines.append([f"initial weights: {title}", str(run["provenance"]["initial weights"])])
-    return lines
+        keys = ("training data", "training data fingerprint", "evaluated on", "resolution")
+        lines += [[key, str(provenance[key])] for key in keys]
+        lines.append(["epoch selected", str(provenance["epoch selected"]).partition(", ")[2]])
+    # Those of the first seed, for a hybrid of runs of one's own starts from others with each seed.
+    weights = {title: str(run["provenance"]["initial weights"]) for title, run in reversed(whole)}
+    return lines + [[f"initial weights: {title}", text] for title, text in reversed(weights.items())]
 
 
 def markdown(table: dict) -> str:

@@ -90,11 +90,11 @@ def table_of(outcomes: Sequence[Outcome], about: dict) -> dict:
             "the runs were trained on different data (see the provenance in reports/*/report.json); give a new "
             "--workdir for other data"
         )
-    singles = [e.name for e in experiments if e.kind == "single" and not e.name.endswith("_scratch")]
+    singles = [e.name for e in experiments if e.kind == "single"]
     rows = []
     for experiment in experiments:
         runs = [run for (name, _), run in found.items() if name == experiment.name]
-        if experiment.kind != "single":
+        if experiment.kind not in ("single", "scratch"):
             for run in runs:
                 run["mcnemar"] = _against_single(experiment, run, singles, found, reports)
         rows.append(_row(experiment, runs))
