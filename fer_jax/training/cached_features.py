@@ -8,6 +8,7 @@ This is not quite the paper's procedure, in which every step augments anew: K vi
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
 
 import jax
@@ -96,13 +97,14 @@ def cached_input(
 
     Args:
       config: of the run; the views are augmented by `config.augment`, with keys of (seed, view, row id).
-      data: the splits.
+      data: the splits, in memory or in files; they are read once for each view, whatever `config.data.input` says.
       params: of the network, on the devices of `mesh`.
       batch_stats: its running statistics.
       graphdef: its definition.
       mesh: whose devices share the work and the features.
       beat: called after each batch, for a watchdog.
     """
+    start = time.monotonic()
     replicated = meshes.replicated(mesh)
     extractor = _Extractor(config, params, batch_stats, graphdef, mesh, beat)
     features, num_features = extractor(data.train, views=config.train.cached_views)
@@ -116,7 +118,7 @@ def cached_input(
     text = (
         f"input: {num_features} cached features ({features.dtype}) of {config.train.cached_views} views of each of "
         f"{len(data.train):,} training images, {features.nbytes / 2**20:,.1f} MiB shared by {mesh.size} devices; each "
-        f"epoch shows an image's next view"
+        f"epoch shows an image's next view; computed in {time.monotonic() - start:.0f} s"
     )
     order_of = {"seed": config.seed, "batch_size": config.train.batch_size}
     return ResidentInput(train, evaluated, **order_of, replicated=replicated), text
