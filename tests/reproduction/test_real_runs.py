@@ -17,6 +17,8 @@ spec = importlib.util.spec_from_file_location("conftest", repository / "tests" /
 conftest = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(conftest)
 conftest.BACKBONES |= {{spec.name: spec for spec in (conftest.TINY, conftest.MINI)}}
+import fer_jax.config
+fer_jax.config._PUBLISHED_BACKBONES = tuple(conftest.BACKBONES)
 stop = pathlib.Path(__file__).parent / "stop"
 if stop.exists() and any(a.endswith("/runs/" + stop.read_text()) for a in sys.argv):
     from fer_jax.training.metrics_log import MetricsLog
