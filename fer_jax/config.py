@@ -64,6 +64,9 @@ def default_config() -> ConfigDict:
     config.train.epochs = 100
     # What trains, when and how fast: the rows of `fer_jax.training.freeze`.
     config.train.parameters = EVERYTHING
+    # 0: every step augments and runs the backbones anew, as in the paper. K: frozen backbones see K views of an image
+    # before the first step, and their features are kept (fer_jax.training.cached_features).
+    config.train.cached_views = 0
     config.train.label_smoothing = 0.0
     config.train.mixup_alpha = 0.0
     config.train.ema_decay = 0.0
@@ -83,6 +86,8 @@ def default_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.batch_size = 256
     config.eval.flip = False
+    # Reports the accuracy on the test split after each epoch, for the paper's protocol; it selects nothing.
+    config.eval.test_each_epoch = False
     return config.lock()
 
 
@@ -140,6 +145,7 @@ _RULES = {
     "model.dtype": _one_of(("float32", "bfloat16")),
     "train.batch_size": _number(1),
     "train.epochs": _number(1),
+    "train.cached_views": _number(0),
     "train.label_smoothing": _number(0, 1, high_open=True),
     "train.mixup_alpha": _number(0),
     "train.ema_decay": _number(0, 1, high_open=True),

@@ -1,7 +1,7 @@
 """Predictions of a trained network: exact over every image, whatever the batch size and the number of devices."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -25,7 +25,7 @@ class Predictor:
     """The compiled forward pass of one network on one mesh.
 
     `batch_size` is rounded up to a multiple of the number of devices; the last batch is filled up, and what the
-    filling gives is dropped. `flip` is that of `predict_batch`.
+    filling gives is dropped. `flip` and `cached` are those of `predict_batch`.
     """
 
     def __init__(
@@ -36,10 +36,11 @@ class Predictor:
         mesh: jax.sharding.Mesh,
         *,
         flip: bool = False,
+        cached: bool = False,
     ):
         self._mesh = mesh
         self._batch_size = -(-batch_size // mesh.size) * mesh.size
-        fixed = {"graphdef": graphdef, "input_size": input_size, "flip": flip}
+        fixed = {"graphdef": graphdef, "input_size": input_size, "flip": flip, "cached": cached}
         self._split_batch = meshes.split_batch(mesh)
         self._step = jax.jit(
             functools.partial(predict_step, **fixed, batch_sharding=self._split_batch),
@@ -76,6 +77,22 @@ class Predictor:
                 return None
         logits.append(np.asarray(upcoming))
         return np.concatenate(logits)[: len(images)]
+
+    def each(
+        self,
+        params: dict,
+        batch_stats: dict,
+        splits: Mapping[str, jax.Array | np.ndarray | ImageFiles],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, np.ndarray] | None:
+        """The logits of each of `splits`, by name; None if `stop` says so before the last batch of any of them."""
+        logits = {}
+        for name, images in splits.items():
+            found = self(params, batch_stats, images, stop)
+            if found is None:
+                return None
+            logits[name] = found
+        return logits
 
 
 def _round_up(n: int, multiple: int) -> int:

@@ -21,6 +21,7 @@ from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.training import hosts
 from fer_jax.training import mesh as meshes
 from fer_jax.training.backbone_checkpoints import starting_backbones
+from fer_jax.training.cached_features import cached_input, check_cached_views
 from fer_jax.training.checkpoint import Checkpoints
 from fer_jax.training.finite import all_finite, first_not_finite
 from fer_jax.training.freeze import resolve, state_bytes
@@ -40,8 +41,9 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
     """Trains the network of `config` on `data.train`, or goes on with the run that `workdir` holds.
 
     After each epoch the network is evaluated on `data.validation`, whose accuracy selects the best epoch (the
-    earliest of equals), and the state is saved. `data.test` is not looked at. Stopped at any step and called again, it
-    ends as if it had never been stopped.
+    earliest of equals), and the state is saved. `data.test` is not looked at, unless `config.eval.test_each_epoch` asks
+    for the accuracy on it after each epoch, which is noted and selects nothing. Stopped at any step and called again,
+    it ends as if it had never been stopped.
 
     Called by several processes (`fer_jax.training.hosts`) it trains on the devices of all of them; each must give the
     same arguments, and `workdir` must be a folder that they share.
@@ -62,6 +64,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
     """
     # ---- What is asked for can be done.
     check_config(config)
+    if config.eval.test_each_epoch and not len(data.test):
+        raise InputError(f"config.eval.test_each_epoch=True: {data.source} has no test split; set it to False")
     mesh = meshes.make_mesh()
     replicated = meshes.replicated(mesh)
     batch_size = config.train.batch_size
@@ -72,6 +76,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
     spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
     graphdef, param_shapes, _ = model_definition(spec, replicated)
     table = resolve(config.train.parameters, config.train.epochs, param_shapes)
+    check_cached_views(config, table)
     description = describe(config, data, backbones) | {"parameters": table.describe()}
 
     with (
@@ -96,15 +101,25 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
             atomic.write_text(workdir / "parameters.txt", overview + "\n")
 
         # ---- The data, on the devices or on their way.
-        inputs, how_it_is_read = make_input(
-            config, data, total_steps=total_steps, replicated=replicated, batch_sharding=meshes.split_batch(mesh)
-        )
+        cached = config.train.cached_views > 0
+        if cached:
+            model = state.model()
+            inputs, how_it_is_read = cached_input(
+                config, data, **model, graphdef=graphdef, mesh=mesh, beat=watchdog.beat
+            )
+        else:
+            inputs, how_it_is_read = make_input(
+                config, data, total_steps=total_steps, replicated=replicated, batch_sharding=meshes.split_batch(mesh)
+            )
 
         def no_metrics() -> TrainMetrics:
             return place(TrainMetrics.empty(), replicated)
 
         # ---- The compiled functions; the step is compiled when it is known what trains.
-        predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh, flip=config.eval.flip)
+        evaluation = config.eval
+        predict = Predictor(
+            graphdef, config.model.input_size, evaluation.batch_size, mesh, flip=evaluation.flip, cached=cached
+        )
         step_fn = None
         merge = jax.jit(lambda metrics, other: metrics.merge(other), out_shardings=replicated)
         state_is_finite = jax.jit(all_finite)
@@ -200,8 +215,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                     logits = None
                     if not stop:
                         watchdog.beat(COMPILE_ALLOWANCE)
-                        arguments = {**state.model(), "images": inputs.validation_images}
-                        logits = predict(**arguments, stop=lambda: watchdog.beat() or stopping.requested())
+                        arguments = {**state.model(), "splits": inputs.evaluated}
+                        logits = predict.each(**arguments, stop=lambda: watchdog.beat() or stopping.requested())
                     if logits is None:
                         save_last(step, time.monotonic() - epoch_start)
                         checkpoints.wait()
@@ -210,7 +225,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                         "epoch": epoch,
                         "step": last_step,
                         **{f"train_{name}": value for name, value in _floats(epoch_metrics).items()},
-                        **_validation_metrics(logits, data.validation.labels),
+                        **_validation_metrics(logits["validation"], data.validation.labels),
+                        **_paper_protocol(logits.get("test"), data.test.labels),
                         "learning_rate": float(schedule(last_step - 1)),
                         "images_per_second": (last_step - first_step) * batch_size / train_seconds,
                         "seconds": time.monotonic() - epoch_start,
@@ -247,6 +263,13 @@ def _validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, flo
         "validation_loss": float(np.mean(cross_entropy(logits, labels))),
         "validation_accuracy": float(np.mean(logits.argmax(axis=-1) == labels)),
     }
+
+
+def _paper_protocol(logits: np.ndarray | None, labels: np.ndarray) -> dict[str, float]:
+    """The accuracy on the test split, by which the paper chooses its best epoch and nothing here chooses any."""
+    if logits is None:
+        return {}
+    return {"paper_protocol_test_accuracy": float(np.mean(logits.argmax(axis=-1) == labels))}
 
 
 def _headline(data: Fer2013, backbones: Sequence[InitialBackbone], params: dict, mesh, workdir: Path) -> str:

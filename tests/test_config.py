@@ -100,6 +100,7 @@ def test_overrides_are_typed(repository):
         ("--config.data.validation_fraction=1", "above 0 and below 1"),
         ("--config.augment.random_erasing=2", "config.augment.random_erasing: found 2.0, expected a probability"),
         ("--config.train.ema_decay=1", "config.train.ema_decay=1.0: expected a number at least 0 and below 1"),
+        ("--config.train.cached_views=-1", "config.train.cached_views=-1: expected a number at least 0"),
         ("--config.train.mixup_alpha=-1", "config.train.mixup_alpha=-1.0: expected a number at least 0"),
         ("--config.train.parameters=('**: thaw',)", "row '**: thaw' cannot be read; expected 'PATTERN: freeze'"),
         ("--config.train.parameters=('**: train from epoch 101',)", "the run has epochs 1 to 100"),

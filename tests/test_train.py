@@ -1,5 +1,6 @@
 """Runs from a config to checkpoints: what they leave, what they refuse."""
 
+import dataclasses
 import json
 import shutil
 
@@ -113,3 +114,30 @@ def test_folder_without_checkpoint_is_named(name, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=name):
         TrainedModel(tmp_path / name)
+
+
+def test_paper_protocol_is_reported_and_changes_nothing(whole_run, make_tiny_config, data, tmp_path, read_checkpoint):
+    """Against the model of the last epoch, evaluated by itself; and the same bits as a run without it."""
+    config = make_tiny_config()
+    config.eval.test_each_epoch = True
+    result = train(config, data, tmp_path)
+    whole = whole_run[1]["history"]
+    found = [entry.pop("paper_protocol_test_accuracy") for entry in result["history"]]
+    assert without_times(result["history"]) == without_times(whole)
+    model = TrainedModel(tmp_path / "checkpoints" / "last")
+    assert found[-1] == np.mean(model.probabilities(data.test.images).argmax(axis=1) == data.test.labels)
+    ours, theirs = (
+        read_checkpoint(place / "checkpoints" / "last", "model", "progress") for place in (tmp_path, whole_run[0])
+    )
+    assert all(np.array_equal(ours[path], leaf) for path, leaf in theirs.items())
+
+
+def test_paper_protocol_needs_a_test_split(make_tiny_config, data, tmp_path):
+    config = make_tiny_config()
+    config.eval.test_each_epoch = True
+    empty = dataclasses.replace(
+        data.test, **{key: getattr(data.test, key)[:0] for key in ("images", "labels", "row_ids")}
+    )
+    with pytest.raises(InputError, match="has no test split"):
+        train(config, dataclasses.replace(data, test=empty), tmp_path)
+    assert not list(tmp_path.iterdir())

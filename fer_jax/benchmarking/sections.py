@@ -20,10 +20,14 @@ from fer_jax.benchmarking.peer import torch_peer
 from fer_jax.benchmarking.rounds import Runner, Speed, interleave
 from fer_jax.benchmarking.runners import TrainRunner, eval_runner, input_runners
 from fer_jax.data.augment import NO_AUGMENTATION
+from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.models.depthwise import LOWERINGS
 from fer_jax.models.fernet import BACKBONES
+from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.training.checkpoint import Checkpoints
 from fer_jax.training.compile_cache import empty_compile_cache
+from fer_jax.training.run_folder import describe
+from fer_jax.training.step import TrainMetrics
 
 OURS = "fer_jax"
 
@@ -116,19 +120,22 @@ def make_input(settings: Settings) -> Section:
 
 def checkpoint(settings: Settings) -> Section:
     """Saving and restoring the whole state on the disk of the temporary folder, median of the rounds."""
-    state = TrainRunner(settings.config).state
+    state, empty = TrainRunner(settings.config).state, TrainMetrics.empty()
+    backbones = initial_backbones("scratch", settings.config.model.backbones)
+    description = describe(settings.config, synthetic_faces(8, 1, 2, seed=0), backbones)
+    record = {**description, "epoch": 0, "step": 1, "epoch_seconds": 0.0, "best": None, "history": []}
     held, whole, restore = [], [], []
     for _ in range(settings.rounds):
         with tempfile.TemporaryDirectory(prefix="fer_jax_benchmark_") as folder:
             start = time.perf_counter()
             with Checkpoints(Path(folder)) as checkpoints:
-                checkpoints.save_last(1, state, {})
+                checkpoints.save_last(1, state, empty, record)
                 held.append(time.perf_counter() - start)
             whole.append(time.perf_counter() - start)
             size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
             start = time.perf_counter()
             with Checkpoints(Path(folder)) as checkpoints:
-                jax.block_until_ready(checkpoints.restore_last(state)[0])
+                jax.block_until_ready(checkpoints.restore_last(state, empty)[0])
             restore.append(time.perf_counter() - start)
     figures = {
         "size (MB)": size / 1e6,

@@ -3,44 +3,55 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from fer_jax.data import resident
-from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.fer2013 import Fer2013, Split
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.placement import place
-from fer_jax.data.resident import Batch, ResidentSplit
+from fer_jax.data.resident import Batch
 from fer_jax.data.streaming import BatchStream, local_rows, training_source
 
 
 class ResidentInput:
-    """All images on every device; a step takes its batch from there (`training.step.resident_train_step`).
+    """All of `train` on the devices; a step takes its batch from there (`training.step.resident_train_step`).
+
+    `train` is a `Batch` of the whole split, or what else has `labels` and `take`.
 
     Attributes:
-      validation_images: uint8 [n, ...], those of the validation split.
+      evaluated: by name, the images of the splits that are evaluated after each epoch, uint8 [n, ...].
     """
 
     is_resident = True
 
-    def __init__(self, data: Fer2013, *, seed: int, batch_size: int, replicated: jax.sharding.Sharding):
-        self._order_of = (seed, len(data.train), batch_size)
+    def __init__(
+        self,
+        train: Any,
+        evaluated: dict[str, jax.Array],
+        *,
+        seed: int,
+        batch_size: int,
+        replicated: jax.sharding.Sharding,
+    ):
+        self._order_of = (seed, len(train.labels), batch_size)
         self._sharding = replicated
-        self._train = resident.to_device(data.train, replicated)
-        self.validation_images = place(data.validation.images, replicated)
+        self._train = train
+        self.evaluated = evaluated
 
     def step_arguments(self) -> tuple:
         """The shapes and placement of what `steps` yields, to compile the step for."""
         return self._train, self._order(1)
 
     @contextlib.contextmanager
-    def steps(self, first_step: int) -> Iterator[Iterator[tuple[ResidentSplit, jax.Array]]]:
+    def steps(self, first_step: int) -> Iterator[Iterator[tuple[Any, jax.Array]]]:
         """For each step from `first_step` (0 is the first) on: the training split, and the epoch's batches in order."""
         yield self._steps(first_step)
 
-    def _steps(self, first_step: int) -> Iterator[tuple[ResidentSplit, jax.Array]]:
+    def _steps(self, first_step: int) -> Iterator[tuple[Any, jax.Array]]:
         _, num_examples, batch_size = self._order_of
         epochs, row = divmod(first_step, resident.steps_per_epoch(num_examples, batch_size))
         for epoch in itertools.count(epochs + 1):
@@ -57,14 +68,15 @@ class StreamingInput:
     """Images read while training goes on (`streaming`); a step gets its batch (`training.step.train_step`).
 
     Attributes:
-      validation_images: those of the validation split, on the host or in their files.
+      evaluated: by name, the images of the splits that are evaluated after each epoch, on the host or in their files.
     """
 
     is_resident = False
 
     def __init__(
         self,
-        data: Fer2013,
+        train: Split,
+        evaluated: dict[str, np.ndarray | ImageFiles],
         *,
         seed: int,
         batch_size: int,
@@ -73,11 +85,11 @@ class StreamingInput:
         batch_sharding: jax.sharding.Sharding,
     ):
         rows = local_rows(batch_sharding, batch_size)
-        self._source = training_source(data.train, seed=seed, batch_size=batch_size, steps=total_steps, rows=rows)
+        self._source = training_source(train, seed=seed, batch_size=batch_size, steps=total_steps, rows=rows)
         self._workers = workers
         self._sharding = batch_sharding
         self._batch_size = batch_size
-        self.validation_images: np.ndarray | ImageFiles = data.validation.images
+        self.evaluated = evaluated
 
     def step_arguments(self) -> tuple:
         """The shapes and placement of what `steps` yields, to compile the step for."""
@@ -99,6 +111,11 @@ class StreamingInput:
             yield ((batch,) for batch in stream)
 
 
+def evaluated_splits(config: ConfigDict) -> tuple[str, ...]:
+    """The splits that are evaluated after each epoch: `validation`, and where a config reports it also `test`."""
+    return ("validation", "test") if config.eval.test_each_epoch else ("validation",)
+
+
 def make_input(
     config: ConfigDict,
     data: Fer2013,
@@ -109,18 +126,26 @@ def make_input(
 ) -> tuple[ResidentInput | StreamingInput, str]:
     """The input that `config.data.input` asks for, and one line that says which it is and why.
 
+    It has the images of `evaluated_splits(config)`.
     `replicated` puts an array on every device, `batch_sharding` splits its first axis over them.
     """
     kind, reason = resident.choose_input(config.data.input, data.nbytes)
     common = {"seed": config.seed, "batch_size": config.train.batch_size}
     if kind == "resident":
-        where = "on the devices"
-        chosen = ResidentInput(data.in_memory(), **common, replicated=replicated)
+        where, data = "on the devices", data.in_memory()
+        evaluated = {name: place(data.split(name).images, replicated) for name in evaluated_splits(config)}
+        train = resident.to_device(data.train, replicated)
+        chosen = ResidentInput(train, evaluated, **common, replicated=replicated)
     else:
         readers = f"{config.data.workers} worker processes" if config.data.workers else "threads"
         where = f"read by {readers} while training goes on"
         chosen = StreamingInput(
-            data, **common, total_steps=total_steps, workers=config.data.workers, batch_sharding=batch_sharding
+            data.train,
+            {name: data.split(name).images for name in evaluated_splits(config)},
+            **common,
+            total_steps=total_steps,
+            workers=config.data.workers,
+            batch_sharding=batch_sharding,
         )
     size = " x ".join(map(str, data.image_shape[:2])) + (" RGB" if len(data.image_shape) == 3 else " gray")
     return chosen, f"input: {kind} ({reason}); images of {size} pixels, {where}"

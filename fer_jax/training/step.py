@@ -20,6 +20,7 @@ from fer_jax.data.resident import Batch, ResidentSplit
 from fer_jax.models.fernet import FerNetSpec
 from fer_jax.training import mesh as meshes
 from fer_jax.training.averaging import moved_average
+from fer_jax.training.cached_features import FeatureViews
 from fer_jax.training.finite import FirstNotFinite, all_finite
 from fer_jax.training.freeze import FreezeTable
 from fer_jax.training.mixup import mix, mixing_weights
@@ -60,22 +61,28 @@ def train_step(
     ema_decay: float,
     seed: int,
     trains: Callable[[Path], bool],
+    cached: bool,
 ) -> tuple[TrainState, TrainMetrics]:
     """One step of training on one batch: the state after it, and `metrics` (those of earlier steps) with it added.
 
     Only parameters are differentiated of whose path `trains` says so; `graphdef` and `optimizer` are those for them.
+    With `cached` the images of the batch are features (`cached_features`), which only the classifier sees.
     """
     augment_key, model_key, mixup_key = jax.random.split(jax.random.key(seed), 3)
     dropout_key, drop_path_key = jax.random.split(jax.random.fold_in(model_key, state.step))
-    keys = augment.example_keys(augment_key, state.step, batch.row_ids)
-    images = augment.augment(batch.images, keys, augmentation, input_size)
+    if cached:
+        images = batch.images
+    else:
+        keys = augment.example_keys(augment_key, state.step, batch.row_ids)
+        images = augment.augment(batch.images, keys, augmentation, input_size)
     if mixup_alpha:
         weights = mixing_weights(augment.example_keys(mixup_key, state.step, batch.row_ids), mixup_alpha)
         images = mix(images, weights)
 
     def loss_fn(trainable):
         model = nnx.merge(graphdef, overlay(state.params, trainable), state.batch_stats)
-        logits = model(images, train=True, rngs=nnx.Rngs(dropout=dropout_key, drop_path=drop_path_key))
+        forward = model.classifier if cached else model
+        logits = forward(images, train=True, rngs=nnx.Rngs(dropout=dropout_key, drop_path=drop_path_key))
         loss = cross_entropy(logits, batch.labels, label_smoothing)
         if mixup_alpha:
             # Cross-entropy is linear in the targets: that of mixed targets is the mixture of both.
@@ -99,18 +106,23 @@ def train_step(
 def resident_train_step(
     state: TrainState,
     metrics: TrainMetrics,
-    data: ResidentSplit,
+    data: ResidentSplit | FeatureViews,
     order: jax.Array,
     *,
     batch_sharding: jax.sharding.Sharding,
+    cached: bool,
     **fixed,
 ) -> tuple[TrainState, TrainMetrics]:
-    """`train_step` on a batch of a training split that lives on the devices.
+    """`train_step` on a batch of a training split that lives on the devices, or with `cached`, of its features.
 
     `order` is the epoch's batches, int32 [steps_per_epoch, batch]; the step's place in the epoch picks the row.
     """
-    ids = jax.lax.with_sharding_constraint(order[state.step % order.shape[0]], batch_sharding)
-    return train_step(state, metrics, data.take(ids), **fixed)
+    ids = order[state.step % order.shape[0]]
+    if cached:
+        batch = data.take(ids, state.step // order.shape[0], batch_sharding)
+    else:
+        batch = data.take(jax.lax.with_sharding_constraint(ids, batch_sharding))
+    return train_step(state, metrics, batch, cached=cached, **fixed)
 
 
 def jit_train_step(
@@ -138,6 +150,7 @@ def jit_train_step(
         ema_decay=config.train.ema_decay,
         seed=config.seed,
         trains=trains,
+        cached=config.train.cached_views > 0,
         **from_where,
     )
     return jax.jit(step, donate_argnums=(0, 1), out_shardings=meshes.replicated(mesh))
@@ -152,7 +165,7 @@ def jit_epoch_step(
     epoch: int,
     steps_per_epoch: int,
     mesh: jax.sharding.Mesh,
-    resident: bool,
+    resident: bool = True,
 ) -> jax.stages.Wrapped:
     """`jit_train_step` with what trains in `epoch` by `table`: good until the next of `table.phase_starts`."""
     trains = functools.partial(table.trains, epoch=epoch)
@@ -169,13 +182,17 @@ def predict_batch(
     graphdef: nnx.GraphDef,
     input_size: int,
     flip: bool = False,
+    cached: bool = False,
 ) -> jax.Array:
     """Logits float32 [batch, classes] of `images`, uint8 [batch, size, size] or [batch, size, size, 3].
 
-    With `flip` they are logarithms of probabilities, the mean of those of each image and of its mirror image.
+    With `cached` they are features [batch, num_features] instead (`cached_features`). With `flip` the logits are
+    logarithms of probabilities, the mean of those of each image and of its mirror image.
     """
-    inputs = augment.resize(images, input_size)
     model = nnx.merge(graphdef, params, batch_stats)
+    if cached:
+        return model.classifier(images)
+    inputs = augment.resize(images, input_size)
     logits = model(inputs, train=False)
     if not flip:
         return logits

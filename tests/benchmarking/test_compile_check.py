@@ -29,7 +29,7 @@ def test_step_is_that_of_the_config(make_tiny_config, made_up_limits):
     assert step.cost.flops > 0
     # The data set is an argument of the step, on every device.
     assert step.cost.fixed_bytes > 28709 * 48 * 48
-    assert (8 * step.chips, 48, 48) in [gather.shape for gather in step.gathers]
+    assert (8 * step.chips, 48 * 48) in [gather.shape for gather in step.gathers]
     assert config.train.batch_size == 16
     assert f"batch 8 a chip ({8 * step.chips} in all)" in report(step)
 

@@ -1,0 +1,157 @@
+"""The experiments of the paper's Table 3: what they train, what they build on, and at which scale."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from fer_jax.errors import InputError
+from fer_jax.models.fernet import BACKBONES
+from fer_jax.pretrained.initial import LIBRARIES, initial_backbones
+
+PAPER_BACKBONES = ("efficientnet_b0", "mobilenet_v2")
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperResult:
+    """A row of the paper's Table 3: accuracy in percent on PrivateTest, at the epoch that is best there."""
+
+    accuracy: float
+    epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A scale: overrides of the configs (keys without `config.`) for all experiments, and for each kind of them."""
+
+    description: str
+    overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    by_kind: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
+
+
+_SMALL_FROZEN = {"train.epochs": 20, "train.cached_views": 4}
+
+PRESETS = {
+    "paper": Preset("the paper's Table 1 to the letter: 200 pixels, batch 32, 100 or 150 epochs at 1e-3"),
+    "small": Preset(
+        "a small scale for two CPU cores: 64 pixels, batch 64, cosine from 1e-3 after half an epoch of warm-up; "
+        "single networks 8 epochs, the fine-tuned hybrid 6, the frozen ones 20 on the cached features of 4 views",
+        {
+            "model.input_size": 64,
+            "train.batch_size": 64,
+            "optimizer.schedule": "cosine",
+            "optimizer.warmup_epochs": 0.5,
+        },
+        {
+            "single": {"train.epochs": 8},
+            "scratch": {"train.epochs": 8},
+            "finetuned": {"train.epochs": 6},
+            "frozen": _SMALL_FROZEN,
+            "fer_frozen": _SMALL_FROZEN,
+        },
+    ),
+}
+"""The scales by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A row of the table.
+
+    `kind` is `single`, `scratch` (a single network without initial weights, beside the paper's rows), `finetuned`,
+    `frozen` or `fer_frozen`; `config` a file's name in `configs/`; `overrides` change it; `needs` names, by backbone,
+    the experiments whose best epoch it starts from. `paper` is None for a row that the paper does not have.
+    """
+
+    name: str
+    title: str
+    kind: str
+    config: str
+    overrides: Mapping[str, object]
+    paper: PaperResult | None = None
+    needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def experiments(
+    scale: str, *, backbones: Sequence[str] = PAPER_BACKBONES, init: str = "keras", scratch: Sequence[str] = ()
+) -> tuple[Experiment, ...]:
+    """The experiments in an order in which each comes after those that it builds on.
+
+    Args:
+      scale: a key of `PRESETS`.
+      backbones: the pair, in the paper's order: the two of the paper have its results beside them.
+      init: their initial weights as in `config.init`; as a list with commas, one for each in the order of `backbones`.
+      scratch: networks that are trained from scratch beside them.
+
+    Raises `InputError` for a pair that is none, and for initial weights that are not there.
+    """
+    if len(backbones) != 2 or len(set(backbones)) != 2 or not set(backbones) <= set(BACKBONES):
+        raise InputError(f"--backbones={','.join(backbones)}: expected two different names out of {_names()}")
+    for name in scratch:
+        if name not in BACKBONES:
+            raise InputError(f"--scratch={','.join(scratch)}: expected names out of {_names()}")
+    inits = [init] * 2 if init in (*LIBRARIES, "scratch") else [entry.strip() for entry in init.split(",")]
+    if len(inits) != 2:
+        raise InputError(f"--init={init}: expected weights for each of {', '.join(backbones)}, separated by commas")
+    for name, weights in zip(backbones, inits, strict=True):
+        initial_backbones(weights, [name])
+
+    paper = tuple(backbones) == PAPER_BACKBONES
+    pair = " + ".join(backbones)
+    both = {"model.backbones": tuple(backbones), "init": init}
+    first, second = backbones
+    rows = [
+        Experiment(
+            name,
+            f"{name}, all trained",
+            "single",
+            "efficientnet_b0",
+            {"model.backbones": (name,), "init": weights},
+            PaperResult(*result) if paper else None,
+        )
+        for name, weights, result in zip(backbones, inits, ((73.32, 95), (71.04, 85)), strict=True)
+    ]
+    rows += [
+        Experiment(
+            f"{name}_scratch",
+            f"{name}, all trained from scratch",
+            "scratch",
+            "efficientnet_b0",
+            {"model.backbones": (name,), "init": "scratch"},
+        )
+        for name in scratch
+    ]
+    rows += [
+        Experiment(
+            "hybrid_imagenet_frozen",
+            f"{pair}, initial weights frozen",
+            "frozen",
+            "hybrid_imagenet_frozen",
+            both,
+            PaperResult(58.63, 147) if paper else None,
+        ),
+        Experiment(
+            "hybrid_imagenet_finetuned",
+            f"{pair}, all trained",
+            "finetuned",
+            "hybrid_imagenet_finetuned",
+            both,
+            PaperResult(73.22, 74) if paper else None,
+        ),
+        Experiment(
+            "hybrid_fer_frozen",
+            f"{pair}, trained on FER and frozen",
+            "fer_frozen",
+            "hybrid_fer_frozen",
+            {"model.backbones": tuple(backbones)},
+            PaperResult(74.39, 16) if paper else None,
+            {first: first, second: second},
+        ),
+    ]
+    preset = PRESETS[scale]
+    return tuple(
+        dataclasses.replace(row, overrides={**row.overrides, **preset.overrides, **preset.by_kind.get(row.kind, {})})
+        for row in rows
+    )
+
+
+def _names() -> str:
+    return ", ".join(BACKBONES)

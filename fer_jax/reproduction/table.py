@@ -1,0 +1,75 @@
+"""The whole reproduction in one call: plan, runs, and the table that is written after all of them."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fer_jax import atomic
+from fer_jax.errors import InputError
+from fer_jax.evaluation.plots import save_figure
+from fer_jax.reproduction import presentation
+from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS, experiments
+from fer_jax.reproduction.results import table_of
+from fer_jax.reproduction.runner import Runner, open_plan
+
+
+def reproduce(
+    source: str,
+    workdir: Path,
+    *,
+    scripts: Path,
+    configs: Path,
+    scale: str = "small",
+    seeds: int = 1,
+    backbones: Sequence[str] = PAPER_BACKBONES,
+    init: str = "keras",
+    scratch: Sequence[str] = (),
+    message: Callable[[str], None] = print,
+) -> dict:
+    """Runs what is not done yet below `workdir`, and writes `table3.json`, `.md`, `.png` and `.html` there.
+
+    Args:
+      source: the data, as for `scripts/train.py`.
+      workdir: the folder of all runs, reports and the table.
+      scripts: the folder of `train.py` and `evaluate.py`.
+      configs: the folder of the configs.
+      scale: a key of `PRESETS`.
+      seeds: how many, from 0 on; more of them may be asked for later.
+      backbones: the pair, see `experiments`.
+      init: its initial weights, see `experiments`.
+      scratch: networks that are trained from scratch beside it.
+      message: takes a line about what happens.
+
+    Returns:
+      The table as in `table3.json`.
+
+    Raises:
+      InputError: before any work, for arguments that cannot be, or a folder that holds something else.
+      Preempted: after SIGTERM or SIGINT; the same call goes on.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds={seeds}: expected a number of at least 1")
+    rows = experiments(scale, backbones=backbones, init=init, scratch=scratch)
+    about = {
+        "scale": scale,
+        "description": PRESETS[scale].description,
+        "data": source,
+        "backbones": list(backbones),
+        "init": init,
+        "scratch": list(scratch),
+    }
+    # With their values, so that a preset that has changed since is noticed.
+    overrides = {row.name: {key: str(value) for key, value in row.overrides.items()} for row in rows}
+    open_plan(workdir, {**about, "overrides": overrides})
+    runner = Runner(workdir, source, scripts=scripts, configs=configs, message=message)
+    outcomes = runner(rows, range(seeds))
+    table = table_of(outcomes, {**about, "seeds": list(range(seeds))})
+    texts = {
+        "table3.json": json.dumps(table, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
+        "table3.md": presentation.markdown(table),
+        "table3.html": presentation.page(table, workdir / "reports"),
+    }
+    for name, text in texts.items():
+        atomic.write_text(workdir / name, text)
+    save_figure(presentation.figure(table), workdir / "table3.png")
+    return table

@@ -1,0 +1,96 @@
+"""The reproduction with the real scripts, on drawn faces and networks that train in seconds."""
+
+import json
+
+import pytest
+
+from fer_jax.reproduction.plan import PRESETS, Preset
+from fer_jax.reproduction.table import reproduce
+from fer_jax.training.preemption import Preempted
+
+# scripts/NAME with the backbones of the tests among those that configs can name. Where the file `stop` names this run,
+# SIGTERM reaches the reproduction in its second epoch.
+_SCRIPT = """
+import importlib.util, os, pathlib, runpy, signal, sys
+repository = pathlib.Path({repository!r})
+spec = importlib.util.spec_from_file_location("conftest", repository / "tests" / "conftest.py")
+conftest = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(conftest)
+conftest.BACKBONES |= {{spec.name: spec for spec in (conftest.TINY, conftest.MINI)}}
+import fer_jax.config
+fer_jax.config._PUBLISHED_BACKBONES = tuple(conftest.BACKBONES)
+stop = pathlib.Path(__file__).parent / "stop"
+if stop.exists() and any(a.endswith("/runs/" + stop.read_text()) for a in sys.argv):
+    from fer_jax.training.metrics_log import MetricsLog
+    write = MetricsLog.write
+    def stopping(self, step, *arguments, **keywords):
+        write(self, step, *arguments, **keywords)
+        if step == 6:
+            os.kill(os.getppid(), signal.SIGTERM)
+            signal.sigtimedwait([], 1)
+    MetricsLog.write = stopping
+sys.argv[0] = str(repository / "scripts" / {name!r})
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def run(tmp_path, repository, monkeypatch):
+    """Calls `reproduce` into a folder."""
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    for name in ("train.py", "evaluate.py"):
+        (scripts / name).write_text(_SCRIPT.format(repository=str(repository), name=name))
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    common = {
+        "model.input_size": 32,
+        "model.hidden_units": (16,),
+        "train.batch_size": 16,
+        "train.epochs": 2,
+        "train.log_every_steps": 2,
+    }
+    frozen = {"train.cached_views": 2}
+    monkeypatch.setitem(PRESETS, "tiny", Preset("for tests", common, {"frozen": frozen, "fer_frozen": frozen}))
+
+    def call(workdir, stop=""):
+        (scripts / "stop").write_text(stop)
+        return reproduce(
+            "synthetic:64",
+            workdir,
+            scripts=scripts,
+            configs=repository / "configs",
+            scale="tiny",
+            backbones=("tiny", "mini"),
+            init="scratch",
+            message=lambda text: None,
+        )
+
+    return call
+
+
+def without_times_and_places(table, workdir):
+    text = json.dumps(table).replace(str(workdir), "")
+    table = json.loads(text)
+    for row in table["rows"]:
+        for run in row["runs"]:
+            del run["images_per_second"], run["seconds"]
+            for entry in run["history"]:
+                del entry["images_per_second"], entry["seconds"]
+    return table
+
+
+@pytest.mark.slow
+def test_stopped_in_the_middle_of_a_run_it_ends_with_the_same_table(run, tmp_path):
+    with pytest.raises(Preempted, match="hybrid_imagenet_frozen-seed0"):
+        run(tmp_path / "stopped", stop="hybrid_imagenet_frozen-seed0")
+    log = tmp_path / "stopped" / "logs" / "hybrid_imagenet_frozen-seed0.log"
+    assert "stopped after step" in log.read_text()
+    again = run(tmp_path / "stopped")
+    assert "going on after step" in log.read_text()
+    whole = run(tmp_path / "whole")
+    assert not any("failed" in run for row in whole["rows"] for run in row["runs"])
+    ours, theirs = (
+        without_times_and_places(table, tmp_path / name) for table, name in ((again, "stopped"), (whole, "whole"))
+    )
+    assert ours == theirs
+    assert "checkpoint" in whole["rows"][4]["runs"][0]["provenance"]["initial weights"]
