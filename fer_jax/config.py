@@ -13,10 +13,15 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_dict import placeholder
 
 from fer_jax.data.augment import Augmentation
+from fer_jax.data.class_folders import CLASSES
+from fer_jax.data.resident import INPUTS
 from fer_jax.errors import InputError
 from fer_jax.models.depthwise import LOWERINGS
 from fer_jax.models.fernet import BACKBONES, POOLINGS, FerNetSpec
 from fer_jax.models.inverted_residual import BackboneOptions, BackboneSpec
+from fer_jax.training.freeze import EVERYTHING, parse_rows
+
+_PUBLISHED_BACKBONES = tuple(BACKBONES)
 
 
 def default_config() -> ConfigDict:
@@ -28,10 +33,18 @@ def default_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.init = "keras"
+    # Folders of runs, or of checkpoints, that backbones start from in place of `init`.
+    config.backbone_checkpoints = ConfigDict({name: placeholder(str) for name in _PUBLISHED_BACKBONES})
 
     config.data = ConfigDict()
     # The fraction of `train` that becomes `validation` in an image folder that has none.
     config.data.validation_fraction = placeholder(float)
+    # How an image folder is read (fer_jax.data.folder_reader.FolderOptions).
+    config.data.image_size = placeholder(int)
+    config.data.classes = "auto"
+    config.data.input = "auto"
+    # Processes that decode the images of a streamed input; 0: threads of the training process.
+    config.data.workers = 0
 
     config.augment = ConfigDict(dataclasses.asdict(Augmentation()))
 
@@ -49,7 +62,11 @@ def default_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.batch_size = 32
     config.train.epochs = 100
+    # What trains, when and how fast: the rows of `fer_jax.training.freeze`.
+    config.train.parameters = EVERYTHING
     config.train.label_smoothing = 0.0
+    config.train.mixup_alpha = 0.0
+    config.train.ema_decay = 0.0
     config.train.log_every_steps = 50
     # 0: at the end of each epoch, and on a signal, alone. For machines that vanish without one, and long epochs.
     config.train.checkpoint_every_steps = 0
@@ -65,6 +82,7 @@ def default_config() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.batch_size = 256
+    config.eval.flip = False
     return config.lock()
 
 
@@ -98,10 +116,14 @@ def _tuple_of(expected: str, holds) -> _Rule:
 
 _RULES = {
     "seed": _number(0, 2**32 - 1),
-    "init": _Rule("keras, torchvision, timm:NAME, scratch, or the path of a converted file", bool),
+    "init": _Rule("keras, torchvision, timm:NAME, scratch, checkpoints, or the path of a converted file", bool),
     "data.validation_fraction": _Rule(
         "None or a number above 0 and below 1", lambda value: value is None or 0 < value < 1
     ),
+    "data.image_size": _Rule("None or a number from 8 to 1024", lambda value: value is None or 8 <= value <= 1024),
+    "data.classes": _one_of(CLASSES),
+    "data.input": _one_of(INPUTS),
+    "data.workers": _number(0, 256),
     "model.backbones": _Rule(
         "one or more different names out of " + ", ".join(BACKBONES),
         lambda names: names and len(set(names)) == len(names) and all(name in BACKBONES for name in names),
@@ -119,6 +141,8 @@ _RULES = {
     "train.batch_size": _number(1),
     "train.epochs": _number(1),
     "train.label_smoothing": _number(0, 1, high_open=True),
+    "train.mixup_alpha": _number(0),
+    "train.ema_decay": _number(0, 1, high_open=True),
     "train.log_every_steps": _number(1),
     "train.checkpoint_every_steps": _number(0),
     "train.watchdog_minutes": _number(0),
@@ -149,6 +173,7 @@ def check_config(config: ConfigDict) -> None:
         if not rule.holds(flat[key]):
             raise InputError(f"config.{key}={flat[key]!r}: expected {rule.expected}")
     Augmentation(**config.augment)
+    parse_rows(config.train.parameters, config.train.epochs)
     if config.optimizer.warmup_epochs >= config.train.epochs:
         raise InputError(
             f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs:g}: expected fewer than the "
@@ -233,14 +258,19 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples."""
+    """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples.
+
+    Keys that `text` lacks, because they are younger than it, get their defaults, which change nothing.
+    """
 
     def tuples(value):
         if isinstance(value, dict):
             return {key: tuples(inner) for key, inner in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    return ConfigDict(tuples(json.loads(text))).lock()
+    config = ConfigDict(default_config().to_dict())
+    config.update(tuples(json.loads(text)))
+    return config.lock()
 
 
 def differences(config: ConfigDict, other: ConfigDict) -> list[str]:

@@ -10,44 +10,67 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from fer_jax.config import from_json, model_spec
-from fer_jax.data.resident import padded_batches
+from fer_jax.data.fer2013 import IMAGE_SIZE
+from fer_jax.data.image_files import ImageFiles
+from fer_jax.data.resident import RESIDENT_LIMIT, padded_batches
+from fer_jax.data.streaming import in_order
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.training import mesh as meshes
 from fer_jax.training.checkpoint import find_model
 from fer_jax.training.state import model_definition
-from fer_jax.training.step import predict_step
+from fer_jax.training.step import predict_batch, predict_step
 
 
 class Predictor:
     """The compiled forward pass of one network on one mesh.
 
     `batch_size` is rounded up to a multiple of the number of devices; the last batch is filled up, and what the
-    filling gives is dropped.
+    filling gives is dropped. `flip` is that of `predict_batch`.
     """
 
-    def __init__(self, graphdef: nnx.GraphDef, input_size: int, batch_size: int, mesh: jax.sharding.Mesh):
+    def __init__(
+        self,
+        graphdef: nnx.GraphDef,
+        input_size: int,
+        batch_size: int,
+        mesh: jax.sharding.Mesh,
+        *,
+        flip: bool = False,
+    ):
         self._mesh = mesh
         self._batch_size = -(-batch_size // mesh.size) * mesh.size
+        fixed = {"graphdef": graphdef, "input_size": input_size, "flip": flip}
+        self._split_batch = meshes.split_batch(mesh)
         self._step = jax.jit(
-            functools.partial(
-                predict_step, graphdef=graphdef, input_size=input_size, batch_sharding=meshes.split_batch(mesh)
-            ),
+            functools.partial(predict_step, **fixed, batch_sharding=self._split_batch),
             out_shardings=meshes.replicated(mesh),
         )
+        self._batch_step = jax.jit(functools.partial(predict_batch, **fixed), out_shardings=meshes.replicated(mesh))
 
     def __call__(
-        self, params: dict, batch_stats: dict, images: jax.Array, stop: Callable[[], bool] = lambda: False
+        self,
+        params: dict,
+        batch_stats: dict,
+        images: jax.Array | np.ndarray | ImageFiles,
+        stop: Callable[[], bool] = lambda: False,
     ) -> np.ndarray | None:
-        """Logits float32 [n, classes] of `images`, uint8 [n, 48, 48], on the devices of the mesh.
+        """Logits float32 [n, classes] of `images`, uint8 [n, size, size] or [n, size, size, 3].
 
+        Images on the devices of the mesh are taken from there; an array on the host or files are streamed to them.
         `stop` is asked after each batch; None if it says so before the last one.
         """
-        batches = padded_batches(len(images), min(self._batch_size, _round_up(len(images), self._mesh.size)))
+        batch_size = min(self._batch_size, _round_up(len(images), self._mesh.size))
+        if isinstance(images, jax.Array):
+            batches = padded_batches(len(images), batch_size)
+            steps = (self._step(params, batch_stats, images, ids) for ids in batches)
+        else:
+            batches = in_order(images, batch_size, self._split_batch)
+            steps = (self._batch_step(params, batch_stats, batch) for batch in batches)
         logits = []
-        upcoming = self._step(params, batch_stats, images, batches[0])
-        for ids in batches[1:]:
+        upcoming = next(steps)
+        for following in steps:
             # One batch ahead of the one that is waited for, so that the devices never wait.
-            current, upcoming = upcoming, self._step(params, batch_stats, images, ids)
+            current, upcoming = upcoming, following
             logits.append(np.asarray(current))
             if stop():
                 return None
@@ -66,6 +89,7 @@ class TrainedModel:
       record: what the checkpoint tells of itself (see `fer_jax.training.run_folder.describe`).
       config: the config it was trained with.
       class_names: the names of its outputs, in order.
+      image_shape: (size, size) if it was trained on gray images, (size, size, 3) if on RGB, in pixels.
     """
 
     def __init__(self, path: str | Path):
@@ -74,6 +98,8 @@ class TrainedModel:
         self.record = saved.record
         self.config: ConfigDict = from_json(self.record["config"])
         self.class_names: tuple[str, ...] = tuple(self.record["class_names"])
+        # Before there was a choice, all images were those of FER2013.
+        self.image_shape: tuple[int, ...] = tuple(self.record["data"].get("image_shape", (IMAGE_SIZE, IMAGE_SIZE)))
         backbones = [BACKBONES[variant["name"]].with_variant(variant) for variant in self.record["backbones"]]
         self._mesh = meshes.make_mesh()
         spec = model_spec(self.config, backbones, len(self.class_names))
@@ -98,8 +124,26 @@ class TrainedModel:
             "fer_jax": record["fer_jax"],
         }
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Class probabilities float32 [n, classes] of gray images, uint8 [n, 48, 48]."""
-        predictor = Predictor(self._graphdef, self.config.model.input_size, self.config.eval.batch_size, self._mesh)
-        images = jax.device_put(images, meshes.replicated(self._mesh))
+    def probabilities(self, images: np.ndarray | ImageFiles) -> np.ndarray:
+        """Class probabilities float32 [n, classes] of images uint8 [n, size, size] or [n, size, size, 3].
+
+        Images of any size are resized to the model's input as in training, by bilinear interpolation without a
+        filter: bring much larger ones to `image_shape` before (`fer_jax.data.image_files.decode`). RGB images become
+        gray for a model that was trained on gray ones; gray ones are seen as RGB with three equal channels. More than
+        `RESIDENT_LIMIT` bytes, and files, are streamed to the devices.
+        """
+        if isinstance(images, np.ndarray) and images.ndim > len(self.image_shape) + 1:
+            images = _gray(images)
+        if isinstance(images, np.ndarray) and images.nbytes <= RESIDENT_LIMIT:
+            images = jax.device_put(images, meshes.replicated(self._mesh))
+        evaluation = self.config.eval
+        predictor = Predictor(
+            self._graphdef, self.config.model.input_size, evaluation.batch_size, self._mesh, flip=evaluation.flip
+        )
         return np.asarray(jax.nn.softmax(predictor(self._params, self._batch_stats, images), axis=-1))
+
+
+def _gray(images: np.ndarray) -> np.ndarray:
+    """Luma (ITU-R BT.601) of RGB images, uint8 [n, h, w], rounded as Pillow does when a file is read as gray."""
+    red, green, blue = (images[..., channel].astype(np.uint32) for channel in range(3))
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)

@@ -13,22 +13,26 @@ from fer_jax import atomic
 from fer_jax.config import check_config, model_spec, to_json
 from fer_jax.data import resident
 from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.inputs import make_input
+from fer_jax.data.placement import place
 from fer_jax.errors import InputError
 from fer_jax.inference import Predictor
-from fer_jax.pretrained.initial import InitialBackbone, initial_backbones
+from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.training import hosts
 from fer_jax.training import mesh as meshes
+from fer_jax.training.backbone_checkpoints import starting_backbones
 from fer_jax.training.checkpoint import Checkpoints
 from fer_jax.training.finite import all_finite, first_not_finite
+from fer_jax.training.freeze import resolve, state_bytes
 from fer_jax.training.in_flight import StepsInFlight
 from fer_jax.training.metrics_log import MetricsLog
-from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
 from fer_jax.training.preemption import Preempted, StopRequests
 from fer_jax.training.profiling import StepTrace
 from fer_jax.training.progress import TrainingProgress
 from fer_jax.training.run_folder import describe, open_run_folder
 from fer_jax.training.state import create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, cross_entropy, jit_train_step
+from fer_jax.training.step import TrainMetrics, cross_entropy, jit_epoch_step
 from fer_jax.training.watchdog import COMPILE_ALLOWANCE, Watchdog
 
 
@@ -64,8 +68,11 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
     meshes.check_batch_size(batch_size, mesh, "train.batch_size")
     steps_per_epoch = resident.steps_per_epoch(len(data.train), batch_size)
     total_steps = steps_per_epoch * config.train.epochs
-    backbones = initial_backbones(config.init, config.model.backbones)
-    description = describe(config, data, backbones)
+    backbones = starting_backbones(config, data.fingerprint())
+    spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
+    graphdef, param_shapes, _ = model_definition(spec, replicated)
+    table = resolve(config.train.parameters, config.train.epochs, param_shapes)
+    description = describe(config, data, backbones) | {"parameters": table.describe()}
 
     with (
         open_run_folder(workdir, description),
@@ -73,33 +80,32 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
         Checkpoints(workdir) as checkpoints,
     ):
         # ---- The state before the first step, on the devices.
-        spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
-        graphdef, *_ = model_definition(spec, replicated)
         params, batch_stats = create_model(spec, config.seed)
         for backbone in backbones:
             if backbone.params is not None:
                 params["backbones"][backbone.spec.name] = backbone.params
                 batch_stats["backbones"][backbone.spec.name] = backbone.batch_stats
         schedule = learning_rate_schedule(config.optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-        optimizer = make_optimizer(config.optimizer, schedule)
-        state = create_state(params, batch_stats, optimizer, replicated)
+        optimizer = make_table_optimizer(config.optimizer, schedule, table, epoch=1, steps_per_epoch=steps_per_epoch)
+        average = config.train.ema_decay > 0
+        state = create_state(params, batch_stats, optimizer, replicated, ever_trains=table.ever_trains, average=average)
+        what_trains = table.text(state_bytes(state.opt_state))
         if hosts.is_main():
+            atomic.write_text(workdir / "freeze.txt", what_trains + "\n")
             overview = parameter_overview.get_parameter_overview(state.params)
             atomic.write_text(workdir / "parameters.txt", overview + "\n")
 
-        # ---- The data, on the devices.
-        train_data = resident.to_device(data.train, replicated)
-        validation_images = meshes.place(data.validation.images, replicated)
-
-        def epoch_order(epoch: int) -> np.ndarray:
-            return resident.epoch_order(config.seed, epoch, len(data.train), batch_size)
+        # ---- The data, on the devices or on their way.
+        inputs, how_it_is_read = make_input(
+            config, data, total_steps=total_steps, replicated=replicated, batch_sharding=meshes.split_batch(mesh)
+        )
 
         def no_metrics() -> TrainMetrics:
-            return meshes.place(TrainMetrics.empty(), replicated)
+            return place(TrainMetrics.empty(), replicated)
 
-        # ---- The compiled functions.
-        predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh)
-        step_fn = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
+        # ---- The compiled functions; the step is compiled when it is known what trains.
+        predict = Predictor(graphdef, config.model.input_size, config.eval.batch_size, mesh, flip=config.eval.flip)
+        step_fn = None
         merge = jax.jit(lambda metrics, other: metrics.merge(other), out_shardings=replicated)
         state_is_finite = jax.jit(all_finite)
 
@@ -112,8 +118,9 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
 
         def check_finite(bad_step: int | None) -> None:
             if bad_step is not None:
-                row_ids = data.train.row_ids[epoch_order(1 + (bad_step - 1) // steps_per_epoch)]
-                row_ids = row_ids[(bad_step - 1) % steps_per_epoch]
+                epoch, row = divmod(bad_step - 1, steps_per_epoch)
+                order = resident.epoch_order(config.seed, epoch + 1, len(data.train), batch_size)
+                row_ids = data.train.row_ids[order[row]]
                 raise InputError(_not_finite(bad_step, row_ids, checkpoints.last_step, workdir))
 
         def save_last(step: int, epoch_seconds: float = 0.0) -> dict:
@@ -130,25 +137,37 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
         progress = TrainingProgress(total_steps, config.train.epochs, batch_size, silent=silent)
         trace = StepTrace(workdir, 0 if silent else profile_steps)
         in_flight = StepsInFlight()
-        with log, progress, trace:
+        with log, progress, trace, inputs.steps(done) as batches:
             for notice in checkpoints.notices:
                 progress.message(f"warning: {notice}")
             progress.message(_headline(data, backbones, state.params, mesh, workdir))
+            progress.message(how_it_is_read)
+            progress.message(what_trains)
             if restored:
                 progress.message(f"going on after step {done} of {total_steps}")
             else:
                 log.write_text("config", f"```\n{to_json(config)}```")
-            if done < total_steps:
-                start = time.monotonic()
-                order = meshes.place(epoch_order(1), replicated)
-                step_fn = step_fn.lower(state, metrics, train_data, order).compile()
-                hosts.wait_for_all("has compiled the step")
-                progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
-
             with StopRequests() as stopping:
                 for epoch in range(len(history) + 1, config.train.epochs + 1):
+                    # ---- Compile the step, at the start and where something more begins to train.
+                    if step_fn is None or epoch in table.phase_starts:
+                        watchdog.beat(COMPILE_ALLOWANCE)
+                        start = time.monotonic()
+                        step_fn = jit_epoch_step(
+                            config,
+                            spec,
+                            table,
+                            schedule,
+                            epoch=epoch,
+                            steps_per_epoch=steps_per_epoch,
+                            mesh=mesh,
+                            resident=inputs.is_resident,
+                        )
+                        step_fn = step_fn.lower(state, metrics, *inputs.step_arguments()).compile()
+                        hosts.wait_for_all(f"has compiled the step of epoch {epoch}")
+                        progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
+
                     # ---- Train, and report what the steps since the last report did.
-                    order = meshes.place(epoch_order(epoch), replicated)
                     first_step = step = reported_step = done
                     last_step = done = epoch * steps_per_epoch
                     train_start = interval_start = time.monotonic()
@@ -156,7 +175,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                     stop = False
                     while step < last_step and not stop:
                         trace.before_step()
-                        state, metrics = step_fn(state, metrics, train_data, order)
+                        state, metrics = step_fn(state, metrics, *next(batches))
                         step += 1
                         in_flight.add(state.step)
                         watchdog.beat()
@@ -181,8 +200,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                     logits = None
                     if not stop:
                         watchdog.beat(COMPILE_ALLOWANCE)
-                        arguments = (state.params, state.batch_stats, validation_images)
-                        logits = predict(*arguments, stop=lambda: watchdog.beat() or stopping.requested())
+                        arguments = {**state.model(), "images": inputs.validation_images}
+                        logits = predict(**arguments, stop=lambda: watchdog.beat() or stopping.requested())
                     if logits is None:
                         save_last(step, time.monotonic() - epoch_start)
                         checkpoints.wait()

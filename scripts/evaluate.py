@@ -7,7 +7,8 @@ checkpoints/. Writes report.md, report.json, predictions.csv and the pictures in
 import argparse
 from pathlib import Path
 
-from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.fer2013 import SPLITS, Fer2013
+from fer_jax.data.folder_reader import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.evaluation.metrics import Predictions, classification_metrics
@@ -32,13 +33,23 @@ def main() -> None:
         raise InputError(f"{args.out}: is a file; expected the folder for the report")
     enable_compile_cache()
     model = TrainedModel(args.checkpoint)
-    data = load(args.data, validation_fraction=model.config.data.validation_fraction, seed=model.config.seed)
+    folder = FolderOptions(
+        image_size=model.image_shape[0],
+        colour=len(model.image_shape) == 3,
+        class_names=model.class_names,
+        input=model.config.data.get("input", "auto"),
+    )
+    fraction = model.config.data.validation_fraction
+    data = load(args.data, validation_fraction=fraction, seed=model.config.seed, folder=folder)
     if data.class_names != model.class_names:
         raise InputError(
             f"{args.data}: has the classes {', '.join(data.class_names)}; the model was trained for "
             f"{', '.join(model.class_names)}"
         )
     split = data.split(args.split)
+    if not len(split):
+        there = ", ".join(name for name in SPLITS if len(data.split(name)))
+        raise InputError(f"{args.data}: no image of the {args.split} split, found {there}; choose another --split")
     predictions = Predictions(split.row_ids, split.labels, model.probabilities(split.images))
     files = write_report(
         args.out,

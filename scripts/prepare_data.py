@@ -3,6 +3,9 @@
 
     python scripts/prepare_data.py fer2013.csv --out data/
 
+An image folder of other sizes, colours or classes than FER2013's is checked in the same way, with preview and
+summary; it serves as --data of train.py as it is.
+
 SOURCE is a csv (fer2013.csv, icml_face_data.csv), an image folder (train|validation|test/<class>/<image>), `synthetic`,
 or `synthetic:N`. Below the output folder it writes `fer2013/1.0.0/`, `preview.png` and `summary.json`; the folder
 itself then serves as --data of train.py. Nothing that exists is overwritten.
@@ -15,6 +18,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from fer_jax.data.class_folders import CLASSES
+from fer_jax.data.folder_reader import FolderOptions
 from fer_jax.data.inspection import summarise, summary_text
 from fer_jax.data.preview import write_preview
 from fer_jax.data.sources import load
@@ -34,13 +39,17 @@ def main(arguments: list[str] | None = None) -> None:
         help="for an image folder without a validation split: the part of the training images to take for it",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice of these images (default: 0)")
+    parser.add_argument("--classes", choices=CLASSES, default="auto", help="as config.data.classes of a training run")
     args = parser.parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s")
 
     results = {"dataset": dataset_place(args.out), "preview": args.out / "preview.png"}
     results["summary"] = args.out / "summary.json"
     _check_out(args.out, args.source, list(results.values()))
-    data = load(args.source, validation_fraction=args.validation_fraction, seed=args.seed)
+    folder = FolderOptions(classes=args.classes)
+    data = load(args.source, validation_fraction=args.validation_fraction, seed=args.seed, folder=folder)
+    if not (data.has_form_of_fer2013() and len(data.test)):
+        del results["dataset"]
     summary = summarise(data)
     print(summary_text(summary))
     summary |= {"validation_fraction": args.validation_fraction, "seed": args.seed}
@@ -51,8 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
             beside = Path(name)
             write_preview(data, beside / "preview.png")
             (beside / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-            write_tfds(data, beside)
-            results["dataset"].parent.mkdir(exist_ok=True)
+            if "dataset" in results:
+                write_tfds(data, beside)
+                results["dataset"].parent.mkdir(exist_ok=True)
             for place in results.values():
                 os.rename(beside / place.relative_to(args.out), place)
     except OSError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import logging
 
 from fer_jax.config import load_config, model_spec
+from fer_jax.data.folder_reader import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.expressions import NUM_EXPRESSIONS
@@ -54,7 +55,14 @@ def main() -> None:
     # What Orbax logs as an error, with its stack, arrives as one of ours.
     logging.set_verbosity(logging.FATAL)
     hosts.initialize(args.coordinator, args.num_processes, args.process_id)
-    data = load(args.data, validation_fraction=config.data.validation_fraction, seed=config.seed)
+    folder = FolderOptions(
+        image_size=config.data.image_size,
+        input_size=config.model.input_size,
+        classes=config.data.classes,
+        input=config.data.input,
+    )
+    fraction = config.data.validation_fraction
+    data = load(args.data, validation_fraction=fraction, seed=config.seed, folder=folder)
     enable_compile_cache()
     try:
         train(config, data, args.workdir, profile_steps=args.profile)
@@ -66,7 +74,8 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     if hosts.is_main():
         print(f"metrics, checkpoints and TensorBoard files: {args.workdir}")
-        evaluate = f"--checkpoint={args.workdir} --data={args.data} --split=test --out=DIR"
+        split = "test" if len(data.test) else "validation"
+        evaluate = f"--checkpoint={args.workdir} --data={args.data} --split={split} --out=DIR"
         print(f"evaluate: python scripts/evaluate.py {evaluate}")
 
 

@@ -1,5 +1,6 @@
 """What the tests share: a compile cache in a temporary folder, a tiny backbone, and a run trained once."""
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable
@@ -40,6 +41,9 @@ TINY = BackboneSpec(
 )
 """Every part of the real networks (gates, drop path, both kernel sizes, strides), compiled in seconds."""
 
+MINI = dataclasses.replace(TINY, name="mini", stages=TINY.stages[:2], top_channels=16, activation="relu6")
+"""What a hybrid with `TINY` takes beside it."""
+
 
 @pytest.fixture
 def repository() -> Path:
@@ -52,6 +56,13 @@ def tiny_backbone() -> BackboneSpec:
     """Makes `tiny` a backbone that configs can name."""
     BACKBONES[TINY.name] = TINY
     return TINY
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mini_backbone() -> BackboneSpec:
+    """Makes `mini` a backbone that configs can name."""
+    BACKBONES[MINI.name] = MINI
+    return MINI
 
 
 def tiny_config() -> ConfigDict:
@@ -129,3 +140,9 @@ def assert_same_run(workdir: Path, expected: Path) -> None:
 def assert_same_run_fixture() -> Callable[[Path, Path], None]:
     """`assert_same_run`."""
     return assert_same_run
+
+
+@pytest.fixture(name="read_checkpoint", scope="session")
+def read_checkpoint_fixture() -> Callable[..., dict[str, np.ndarray]]:
+    """`read_checkpoint`."""
+    return read_checkpoint

@@ -9,7 +9,20 @@ from fer_jax import config as configs
 from fer_jax.config import check_config, default_config, differences, from_json, load_config, to_json
 from fer_jax.errors import InputError
 
-NAMES = ("efficientnet_b0", "mobilenet_v2", "hybrid_imagenet_finetuned", "quickstart")
+NAMES = (
+    "efficientnet_b0",
+    "efficientnet_b0_frozen",
+    "efficientnet_lite0",
+    "hybrid_fer_frozen",
+    "hybrid_imagenet_finetuned",
+    "hybrid_imagenet_frozen",
+    "mobilenet_v2",
+    "mobilenet_v2_frozen",
+    "quickstart",
+    "strong/efficientnet_b0",
+    "strong/hybrid",
+    "strong/mobilenet_v2",
+)
 
 
 def load(repository, name, *overrides):
@@ -24,7 +37,8 @@ def test_config_is_the_golden_one(repository, name):
 
 
 def test_every_config_has_a_golden_one(repository):
-    assert {path.stem for path in (repository / "configs").glob("*.py")} == set(NAMES)
+    folder = repository / "configs"
+    assert {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.py")} == set(NAMES)
 
 
 def test_defaults_are_table_1_of_the_paper():
@@ -50,12 +64,16 @@ def test_overrides_are_typed(repository):
         "--config.data.validation_fraction=0.1",
         "--config.augment.horizontal_flip=false",
         "--config.model.backbones=('efficientnet_b0', 'mobilenet_v2')",
+        "--config.train.parameters=('classifier/**: train', 'backbones/**: train at 0.1 from epoch 5')",
+        "--config.backbone_checkpoints.efficientnet_b0=runs/b0",
     )
     assert config.optimizer.learning_rate == 1.0
     assert config.model.hidden_units == (8,)
     assert config.data.validation_fraction == 0.1
     assert config.augment.horizontal_flip is False
     assert config.model.backbones == ("efficientnet_b0", "mobilenet_v2")
+    assert config.train.parameters == ("classifier/**: train", "backbones/**: train at 0.1 from epoch 5")
+    assert config.backbone_checkpoints.efficientnet_b0 == "runs/b0"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +98,16 @@ def test_overrides_are_typed(repository):
         ("--config.model.input_size=16", "at least 32"),
         ("--config.augment.rotation_range=90", "config.augment.rotation_range"),
         ("--config.data.validation_fraction=1", "above 0 and below 1"),
+        ("--config.augment.random_erasing=2", "config.augment.random_erasing: found 2.0, expected a probability"),
+        ("--config.train.ema_decay=1", "config.train.ema_decay=1.0: expected a number at least 0 and below 1"),
+        ("--config.train.mixup_alpha=-1", "config.train.mixup_alpha=-1.0: expected a number at least 0"),
+        ("--config.train.parameters=('**: thaw',)", "row '**: thaw' cannot be read; expected 'PATTERN: freeze'"),
+        ("--config.train.parameters=('**: train from epoch 101',)", "the run has epochs 1 to 100"),
+        ("--config.backbone_checkpoints.resnet=runs/x", "config.backbone_checkpoints.resnet is not a key"),
+        ("--config.data.image_size=4", "config.data.image_size=4: expected None or a number from 8 to 1024"),
+        ("--config.data.classes=mine", "expected one of auto, folders"),
+        ("--config.data.input=disk", "expected one of auto, resident, streaming"),
+        ("--config.data.workers=-1", "a number at least 0"),
         ("--config.train=3", "config.train"),
         ("--learning_rate=3", "learning_rate"),
         ("stray", "stray"),
@@ -133,6 +161,16 @@ def test_json_gives_back_the_config():
     assert json.loads(to_json(config))["model"]["input_size"] == 200
     with pytest.raises(AttributeError):
         back.unknown = 1
+
+
+def test_json_of_an_older_config_gets_the_defaults_of_younger_keys():
+    older = default_config().to_dict()
+    del older["train"]["parameters"], older["backbone_checkpoints"]
+    older["train"]["epochs"] = 7
+    back = from_json(json.dumps(older))
+    assert back.train.parameters == ("**: train",)
+    assert back.train.epochs == 7
+    assert back.backbone_checkpoints.mobilenet_v2 is None
 
 
 def test_differences_name_the_keys():

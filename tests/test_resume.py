@@ -3,6 +3,7 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 
 from fer_jax.inference import TrainedModel
@@ -119,6 +120,50 @@ def test_best_epoch_comes_back_from_the_last_state(
     assert find_model(tmp_path / "checkpoints" / "last").step == 4
     train(make_tiny_config(), faces, tmp_path)
     assert_same_run(tmp_path, whole_run[0])
+
+
+@pytest.fixture(scope="module")
+def make_recipe_config(make_tiny_config):
+    """A config with all that goes beyond the paper, and a backbone that trains from the second epoch on."""
+
+    def make():
+        config = make_tiny_config()
+        config.model.backbones = ("mini",)
+        config.train.epochs = 2
+        config.train.parameters = ("classifier/**: train", "backbones/**: train at 0.1 from epoch 2")
+        config.train.ema_decay = 0.9
+        config.train.mixup_alpha = 0.2
+        config.augment.random_erasing = 0.5
+        config.optimizer.gradient_clip_norm = 1.0
+        config.eval.flip = True
+        return config
+
+    return make
+
+
+@pytest.mark.parametrize("call", [3, 7], ids=["before more begins to train", "after"])
+def test_whole_recipe_goes_on_exactly(call, make_recipe_config, faces, assert_same_run, tmp_path, monkeypatch):
+    """With averages, mixup, erasing, and an epoch in which more begins to train."""
+    with monkeypatch.context() as patch:
+        stop_at(call, signal.SIGTERM, patch)
+        with pytest.raises(Preempted):
+            train(make_recipe_config(), faces, tmp_path / "stopped")
+    train(make_recipe_config(), faces, tmp_path / "stopped")
+    train(make_recipe_config(), faces, tmp_path / "whole")
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
+def test_average_is_what_is_evaluated_and_kept(make_recipe_config, faces, read_checkpoint, tmp_path):
+    result = train(make_recipe_config(), faces, tmp_path)
+    leaves = read_checkpoint(tmp_path / "checkpoints" / "last", "model", "progress")
+    kernel = "['params']['classifier']['logits']['kernel']"
+    assert not np.array_equal(leaves[f"model{kernel}"], leaves[f"progress['not_averaged']{kernel}"])
+    labels = faces.validation.labels
+    for place, entry in ((tmp_path, result["best"]), (tmp_path / "checkpoints/last", result["history"][-1])):
+        probabilities = TrainedModel(place).probabilities(faces.validation.images)
+        assert np.mean(probabilities.argmax(axis=1) == labels) == entry["validation_accuracy"]
+        loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+        np.testing.assert_allclose(loss, entry["validation_loss"], rtol=1e-5)
 
 
 def test_handlers_are_left_alone_outside_the_block():

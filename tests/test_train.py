@@ -72,6 +72,15 @@ def test_predictions_count_every_image_once_whatever_the_batch(whole_run, data):
         np.testing.assert_allclose(probabilities[:4], one_by_one, atol=1e-5)
 
 
+def test_flip_means_the_probabilities_of_image_and_mirror_image(whole_run, data):
+    model = TrainedModel(whole_run[0])
+    images = data.validation.images[:9]
+    expected = (model.probabilities(images) + model.probabilities(images[:, :, ::-1])) / 2
+    model.config.eval.flip = True
+    np.testing.assert_allclose(model.probabilities(images), expected, atol=1e-5)
+    np.testing.assert_allclose(model.probabilities(images[:, :, ::-1]), expected, atol=1e-5)
+
+
 def test_finished_run_is_left_as_it_is(whole_run, make_tiny_config, data, tmp_path):
     workdir, whole = whole_run
     shutil.copytree(workdir, tmp_path / "copy")

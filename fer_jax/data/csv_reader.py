@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax.data.fer2013 import IMAGE_SIZE, SPLITS, USAGE_OF_SPLIT, Fer2013, from_rows
+from fer_jax.data.fer2013 import IMAGE_SIZE, SPLITS, USAGE_OF_SPLIT, Fer2013, check_no_split_empty, from_rows
 from fer_jax.errors import InputError
 from fer_jax.expressions import EXPRESSIONS, NUM_EXPRESSIONS
 
@@ -60,6 +60,7 @@ def read_csv(path: str | Path) -> Fer2013:
         ) from error
     if not images:
         raise InputError(f"{path}: a header without data rows, expected a row for each image")
+    check_no_split_empty(np.array(splits), f"csv {path.name}")
     stacked = np.stack(images).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
     return from_rows(stacked, np.array(labels), np.array(splits), f"csv {path.name}")
 

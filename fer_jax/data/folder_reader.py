@@ -1,14 +1,21 @@
 """Image folders: `train|validation|test/<class>/<image>`, and the copy of FER2013 with one merged `test` folder."""
 
+import dataclasses
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from fer_jax.data.class_folders import decide_class_names, label_of_folder
 from fer_jax.data.fer2013 import IMAGE_SIZE, SPLITS, USAGE_OF_SPLIT, Fer2013, check_no_split_empty, from_rows
+from fer_jax.data.image_files import IMAGE_SUFFIXES, ImageFiles, survey
+from fer_jax.data.resident import choose_input
 from fer_jax.errors import InputError
-from fer_jax.expressions import EXPRESSIONS, label_of
+from fer_jax.expressions import EXPRESSIONS
+
+_log = logging.getLogger("fer_jax")
 
 _SPLIT_OF_FOLDER = {
     "train": "train",
@@ -20,38 +27,75 @@ _SPLIT_OF_FOLDER = {
     "test": "test",
     "privatetest": "test",
 }
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".tif", ".tiff", ".webp")
-_CONVERTIBLE = ("1", "P", "LA", "PA", "RGB", "RGBA")
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx")
 # In the merged `test` folder the start of a file name tells its official split.
 _MERGED_PREFIXES = {f"{USAGE_OF_SPLIT[name]}_": name for name in ("validation", "test")}
 
 
-def read_folder(path: str | Path, *, validation_fraction: float | None = None, seed: int = 0) -> Fer2013:
-    """Reads 48x48 gray images from `<split>/<class>/<image>` below `path`.
+@dataclasses.dataclass(frozen=True)
+class FolderOptions:
+    """How an image folder is read.
 
-    Split and class folders are known by name, in any letter case and under the usual other names (`val`,
-    `PrivateTest`, `happiness`). Without a validation folder, a test folder whose file names start with `PublicTest_`
-    and `PrivateTest_` is split by them; any other folder needs `validation_fraction`. Colour files count if their
-    three channels are equal. Hidden files are passed over. Row ids are ranks in the sorted list of relative paths.
+    Attributes:
+      image_size: height and width in pixels that the images are brought to. None: that of the files if they are all
+        squares of one size, or else their longest side; at most `input_size`, but 48 pixels are always kept.
+      input_size: height and width in pixels that the network will see.
+      classes: one of `class_folders.CLASSES`.
+      input: one of `resident.INPUTS`: whether the images are read at once or stay in their files.
+      class_names: to evaluate a model on the folder, the model's classes. Then no split is required, and
+        `validation_fraction` goes for nothing where there is a validation split.
+      colour: to evaluate a model, whether it was trained on RGB; None: as the files are.
+    """
+
+    image_size: int | None = None
+    input_size: int = 200
+    classes: str = "auto"
+    input: str = "auto"
+    class_names: tuple[str, ...] | None = None
+    colour: bool | None = None
+
+
+def read_folder(
+    path: str | Path,
+    *,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+    options: FolderOptions | None = None,
+) -> Fer2013:
+    """Reads the images of `<split>/<class>/<image>` below `path`.
+
+    Split folders are known by name, in any letter case and under the usual other names (`val`, `PrivateTest`); the
+    test folder may be missing. Class folders are expressions or classes of their own (`class_folders`). Without a
+    validation folder, a test folder whose file names start with `PublicTest_` and `PrivateTest_` is split by them; any
+    other folder needs `validation_fraction`. Files are gray or RGB as `image_files` says; the data are RGB if any file
+    has a coloured pixel. Hidden files are passed over. Row ids are ranks in the sorted list of relative paths.
 
     Args:
       path: the folder that holds the split folders.
       validation_fraction: the fraction (0 to 1, exclusive) of each class of the training images that becomes the
         validation split, for a folder that has none.
       seed: of the choice of these images.
+      options: the default is `FolderOptions()`.
+
+    Returns:
+      The data; the images of the splits are arrays, or `ImageFiles` where `options.input` says or decides so.
 
     Raises:
-      InputError: an unknown folder, a file that is no readable 48x48 gray image, an empty split, or a
+      InputError: an unknown folder, a file that is no image or one that is refused, an empty split or class, or a
         `validation_fraction` that is missing, out of range, or given where there is a validation split.
     """
-    path = Path(path)
+    path, options = Path(path), options or FolderOptions()
+    evaluating = options.class_names is not None
     try:
-        folders = _split_folders(path)
+        folders = _split_folders(path, evaluating)
+        class_names = options.class_names
+        if class_names is None:
+            names = [entry.name for entry in _class_entries(folders["train"])]
+            class_names = decide_class_names(folders["train"], names, options.classes)
         files = sorted(
             (file.relative_to(path).as_posix(), split, label)
             for split, folder in folders.items()
-            for file, label in _labelled_files(folder)
+            for file, label in _labelled_files(folder, class_names)
         )
     except OSError as error:
         raise InputError(f"{error.filename or path}: cannot be listed: {error.strerror}") from error
@@ -60,17 +104,36 @@ def read_folder(path: str | Path, *, validation_fraction: float | None = None, s
     splits = np.array([SPLITS.index(split) for _, split, _ in files], int)
     labels = np.array([label for _, _, label in files], int)
     official = "validation" in folders or _split_merged_test(path, names, splits)
-    if official and validation_fraction is not None:
+    if official and validation_fraction is not None and not evaluating:
         raise InputError(
             f"{path}: validation_fraction (config.data.validation_fraction) is {validation_fraction}, but this folder "
             "has a validation split of its own; leave the option out"
         )
-    if not official:
+    if not official and not (evaluating and (validation_fraction is None or "train" not in folders)):
         _take_validation(path, labels, splits, validation_fraction, seed)
     source = f"folder {path.resolve().name}"
-    check_no_split_empty(splits, source)
-    images = np.stack([_image(path / name) for name in names])
-    return from_rows(images, labels, splits, source)
+    if not evaluating:
+        check_no_split_empty(splits, source, [name for name in SPLITS if name != "test" or name in folders])
+        _check_no_class_empty(path, labels[splits == SPLITS.index("train")], class_names)
+    if not names:
+        raise InputError(f"{path}: no image in {', '.join(folder.name for folder in folders.values())}")
+    images = _image_files(path, names, source, options)
+    data = from_rows(images, labels, splits, source, class_names)
+    return data.in_memory() if choose_input(options.input, data.nbytes)[0] == "resident" else data
+
+
+def _image_files(path: Path, names: Sequence[str], source: str, options: FolderOptions) -> ImageFiles:
+    """The files as images of one shape, which is announced where it is not that of every file."""
+    found = survey(path, names)
+    longest = max(map(max, found.sizes))
+    size = options.image_size or min(longest, max(IMAGE_SIZE, options.input_size))
+    colour = found.colour if options.colour is None else options.colour
+    if found.sizes != ((size, size),):
+        kind = "RGB" if colour else "gray"
+        extremes = sorted({found.sizes[0], found.sizes[-1]})
+        found_sizes = " to ".join(f"{width} x {height}" for width, height in extremes)
+        _log.warning("%s: images of %s pixels, read as %d x %d %s", source, found_sizes, size, size, kind)
+    return ImageFiles(str(path), tuple(names), found.num_bytes, (size, size, 3) if colour else (size, size))
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
@@ -81,12 +144,14 @@ def _entries(folder: Path) -> list[os.DirEntry]:
         )
 
 
-def _split_folders(path: Path) -> dict[str, Path]:
+def _split_folders(path: Path, evaluating: bool) -> dict[str, Path]:
     """The folder of each split; files beside these folders, such as a read-me, do not matter."""
     found = [entry.name for entry in _entries(path) if entry.is_dir()]
     folders = {}
     for name in found:
         split = _SPLIT_OF_FOLDER.get(name.lower())
+        if split is None and not any(other.lower() in _SPLIT_OF_FOLDER for other in found):
+            break
         if split is None:
             raise InputError(
                 f"{path / name}: no known split folder, expected {', '.join(SPLITS)} "
@@ -95,33 +160,45 @@ def _split_folders(path: Path) -> dict[str, Path]:
         if split in folders:
             raise InputError(f"{path}: {folders[split].name!r} and {name!r} both name the {split} split; keep one")
         folders[split] = path / name
-    for split in ("train", "test"):
-        if split not in folders:
-            raise InputError(
-                f"{path}: no {split} folder, found {', '.join(found) or 'no folder at all'}; expected "
-                f"train|validation|test/<class>/<image>, with the classes {', '.join(EXPRESSIONS)}"
-            )
+    if not folders or ("train" not in folders and not evaluating):
+        shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+        raise InputError(
+            f"{path}: no train folder, found {shown or 'no folder at all'}; expected "
+            "train|validation|test/<class>/<image>; where there are class folders alone, move them into a folder "
+            "`train` and set config.data.validation_fraction (--validation-fraction)"
+        )
     return folders
 
 
-def _labelled_files(split_folder: Path) -> list[tuple[Path, int]]:
+def _class_entries(split_folder: Path) -> list[os.DirEntry]:
+    entries = _entries(split_folder)
+    for entry in entries:
+        if not entry.is_dir():
+            raise InputError(f"{entry.path}: a file where class folders are expected; move it away")
+    return entries
+
+
+def _labelled_files(split_folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
     files = []
-    for class_entry in _entries(split_folder):
-        if not class_entry.is_dir():
-            raise InputError(f"{class_entry.path}: a file where class folders are expected; move it away")
-        try:
-            label = label_of(class_entry.name)
-        except KeyError:
-            raise InputError(
-                f"{class_entry.path}: unknown class folder, expected {', '.join(EXPRESSIONS)}; rename or remove it"
-            ) from None
+    for class_entry in _class_entries(split_folder):
+        label = label_of_folder(Path(class_entry.path), class_names)
         for entry in _entries(Path(class_entry.path)):
-            if not entry.is_file() or not entry.name.lower().endswith(_IMAGE_SUFFIXES):
+            if not entry.is_file() or not entry.name.lower().endswith(IMAGE_SUFFIXES):
                 raise InputError(
-                    f"{entry.path}: not an image file, expected only {', '.join(_IMAGE_SUFFIXES)} here; move it away"
+                    f"{entry.path}: not an image file, expected only {', '.join(IMAGE_SUFFIXES)} here; move it away"
                 )
             files.append((Path(entry.path), label))
     return files
+
+
+def _check_no_class_empty(path: Path, train_labels: np.ndarray, class_names: Sequence[str]) -> None:
+    """A class of the user's own needs training images; FER2013's classes are given, whichever of them occur."""
+    if class_names == EXPRESSIONS:
+        return
+    counts = np.bincount(train_labels, minlength=len(class_names))
+    if not counts.all():
+        name = class_names[int(counts.argmin())]
+        raise InputError(f"{path}: no training image of the class {name!r}; add some, or remove its folder")
 
 
 def _split_merged_test(path: Path, names: list[str], splits: np.ndarray) -> bool:
@@ -156,29 +233,6 @@ def _take_validation(path: Path, labels: np.ndarray, splits: np.ndarray, fractio
     if not 0 < fraction < 1:
         raise InputError(f"config.data.validation_fraction (--validation-fraction) is {fraction}, expected 0 < x < 1")
     rng = np.random.default_rng(seed)
-    for label in range(len(EXPRESSIONS)):
+    for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero((splits == SPLITS.index("train")) & (labels == label)))
         splits[rows[: round(fraction * len(rows))]] = SPLITS.index("validation")
-
-
-def _image(file: Path) -> np.ndarray:
-    """The gray image as uint8 [48, 48]."""
-    try:
-        with Image.open(file) as image:
-            size, mode = image.size, image.mode
-            # Modes of more than 8 bits would lose their lower bits in a conversion: they are refused below.
-            pixels = np.asarray(image if mode not in _CONVERTIBLE else image.convert("RGBA"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file}: not a readable image: {error}; get the file anew") from error
-    if size != (IMAGE_SIZE, IMAGE_SIZE):
-        raise InputError(
-            f"{file}: {size[0]} x {size[1]} pixels, expected {IMAGE_SIZE} x {IMAGE_SIZE}; crop the face and resize it"
-        )
-    if mode == "L":
-        return pixels
-    if mode not in _CONVERTIBLE:
-        raise InputError(f"{file}: image mode {mode}, expected 8-bit gray; convert it first")
-    gray, alpha = pixels[..., 0], pixels[..., 3]
-    if (pixels[..., :3] != gray[..., None]).any() or (alpha != 255).any():
-        raise InputError(f"{file}: a coloured or transparent image, expected gray; convert it first")
-    return gray

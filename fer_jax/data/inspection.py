@@ -2,11 +2,12 @@
 
 import collections
 import dataclasses
+import hashlib
+import itertools
 
 import numpy as np
 
 from fer_jax.data.fer2013 import PUBLISHED_COUNTS, SPLITS, Fer2013
-from fer_jax.expressions import NUM_EXPRESSIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,8 @@ def find_duplicates(data: Fer2013) -> Duplicates:
     for name in SPLITS:
         split = data.split(name)
         for image, label, row_id in zip(split.images, split.labels.tolist(), split.row_ids.tolist(), strict=True):
-            places[image.tobytes()].append((row_id, label, name))
+            # A digest in place of the image: the images may be too many for the memory.
+            places[hashlib.sha256(image.tobytes()).digest()].append((row_id, label, name))
     groups, conflicting = [], []
     twins = {name: [] for name in SPLITS if name != "train"}
     for group in places.values():
@@ -55,8 +57,8 @@ def find_duplicates(data: Fer2013) -> Duplicates:
 
 
 def class_counts(data: Fer2013) -> dict[str, np.ndarray]:
-    """Images by split and class: int64 [7] for each split, in the order of `data.class_names`."""
-    return {name: np.bincount(data.split(name).labels, minlength=NUM_EXPRESSIONS) for name in SPLITS}
+    """Images by split and class: int64 [classes] for each split, in the order of `data.class_names`."""
+    return {name: np.bincount(data.split(name).labels, minlength=len(data.class_names)) for name in SPLITS}
 
 
 def constant_images(data: Fer2013) -> dict[str, tuple[int, ...]]:
@@ -64,8 +66,8 @@ def constant_images(data: Fer2013) -> dict[str, tuple[int, ...]]:
     found = {}
     for name in SPLITS:
         split = data.split(name)
-        pixels = split.images.reshape(len(split), -1)
-        found[name] = tuple(split.row_ids[pixels.min(axis=1) == pixels.max(axis=1)].tolist())
+        constant = (image.min() == image.max() for image in split.images)
+        found[name] = tuple(itertools.compress(split.row_ids.tolist(), constant))
     return found
 
 
@@ -81,14 +83,19 @@ def differs_from_published(data: Fer2013) -> str | None:
 
 
 def summarise(data: Fer2013) -> dict:
-    """What `prepare_data.py` reports, in JSON types: counts beside the published ones, duplicates, constant images."""
+    """What `prepare_data.py` reports, in JSON types: counts, duplicates, constant images.
+
+    The published counts stand beside those of data in the form of FER2013, and are None for other data.
+    """
+    published = {name: list(counts) for name, counts in PUBLISHED_COUNTS.items()}
     duplicates = find_duplicates(data)
     return {
         "source": data.source,
         "fingerprint": data.fingerprint(),
         "class_names": list(data.class_names),
         "counts": {name: counts.tolist() for name, counts in class_counts(data).items()},
-        "published_counts": {name: list(counts) for name, counts in PUBLISHED_COUNTS.items()},
+        "image_shape": list(data.image_shape),
+        "published_counts": published if data.has_form_of_fer2013() else None,
         "duplicates": {
             "groups": len(duplicates.groups),
             "surplus_images": duplicates.surplus,
@@ -101,13 +108,18 @@ def summarise(data: Fer2013) -> dict:
 
 def summary_text(summary: dict) -> str:
     """The result of `summarise` as a table and a few lines for a terminal."""
-    names = summary["class_names"]
-    lines = [f"{summary['source']}: images by class, with the published FER2013 in brackets"]
-    lines.append(" " * 12 + "".join(f"{name:>15}" for name in (*names, "all")))
+    names, published = summary["class_names"], summary["published_counts"]
+    note = ", with the published FER2013 in brackets" if published else ""
+    size = " x ".join(map(str, summary["image_shape"][:2])) + (" RGB" if len(summary["image_shape"]) == 3 else " gray")
+    width = max(15, *(len(name) + 2 for name in names))
+    lines = [f"{summary['source']}: {size} images by class{note}"]
+    lines.append(" " * 12 + "".join(f"{name:>{width}}" for name in (*names, "all")))
     for split in SPLITS:
-        found, published = summary["counts"][split], summary["published_counts"][split]
-        cells = [f"{n} ({p})" for n, p in zip((*found, sum(found)), (*published, sum(published)), strict=True)]
-        lines.append(f"{split:12}" + "".join(f"{cell:>15}" for cell in cells))
+        found = summary["counts"][split]
+        cells = [str(n) for n in (*found, sum(found))]
+        if published:
+            cells = [f"{n} ({p})" for n, p in zip(cells, (*published[split], sum(published[split])), strict=True)]
+        lines.append(f"{split:12}" + "".join(f"{cell:>{width}}" for cell in cells))
     duplicates = summary["duplicates"]
     lines.append(
         f"exact duplicates: {duplicates['groups']} groups, {duplicates['surplus_images']} surplus images, "

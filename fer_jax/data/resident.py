@@ -1,7 +1,7 @@
 """Data that lives on the devices, and the order in which training visits it.
 
 FER2013 is 83 MB as uint8: every device holds all of it, and a batch is a row of ids. Nothing is read from the host
-between steps, and the ids depend on nothing but the seed and the step.
+between steps, and the ids depend on nothing but the seed and the step. `streaming` is for what is too large for that.
 """
 
 import dataclasses
@@ -10,13 +10,35 @@ import jax
 import numpy as np
 
 from fer_jax.data.fer2013 import Split
+from fer_jax.data.placement import place
 from fer_jax.errors import InputError
+
+INPUTS = ("auto", "resident", "streaming")
+"""Where training takes its batches from; `auto` decides by size."""
+
+RESIDENT_LIMIT = 2 * 2**30
+"""Bytes of images up to which `auto` puts all of them on every device.
+
+It is the same on every machine, so that a run goes on in the same way on another one. Accelerators with the 8 GiB of
+memory that a large backbone needs have as much to spare.
+"""
+
+
+def choose_input(requested: str, num_bytes: int) -> tuple[str, str]:
+    """`resident` or `streaming` for images of `num_bytes` in all, and the reason in words."""
+    if requested != "auto":
+        return requested, "as config.data.input says"
+    mebibytes, limit = (f"{amount / 2**20:,.0f} MiB" for amount in (num_bytes, RESIDENT_LIMIT))
+    if num_bytes <= RESIDENT_LIMIT:
+        return "resident", f"{mebibytes} of images, at most {limit}"
+    return "streaming", f"{mebibytes} of images, more than {limit}"
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Examples on the devices: `images` uint8 [n, 48, 48], `labels` int32 [n], `row_ids` int32 [n]."""
+    """Examples on the devices: `images` uint8 [n, size, size] or, in colour, [n, size, size, 3]; `labels` and `row_ids`
+    int32 [n]."""
 
     images: jax.Array
     labels: jax.Array
@@ -29,7 +51,7 @@ class Batch:
 
 def to_device(split: Split, sharding: jax.sharding.Sharding) -> Batch:
     """A whole split on the devices of `sharding` (the replicated one of the mesh)."""
-    return Batch(*(jax.device_put(array, sharding) for array in (split.images, split.labels, split.row_ids)))
+    return Batch(*(place(array, sharding) for array in (split.images, split.labels, split.row_ids)))
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:

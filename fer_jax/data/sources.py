@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fer_jax.data.csv_cache import read_csv_cached
 from fer_jax.data.fer2013 import Fer2013
-from fer_jax.data.folder_reader import read_folder
+from fer_jax.data.folder_reader import FolderOptions, read_folder
 from fer_jax.data.inspection import differs_from_published
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
@@ -25,6 +25,7 @@ def load(
     validation_fraction: float | None = None,
     seed: int = 0,
     cache_dir: str | Path | None = None,
+    folder: FolderOptions | None = None,
 ) -> Fer2013:
     """Loads a data set from whatever `source` names.
 
@@ -35,24 +36,28 @@ def load(
       validation_fraction: for an image folder without a validation split, the part of the training images to take.
       seed: of that choice.
       cache_dir: where the arrays of a csv are kept (default: `csv_cache.default_cache_dir()`).
+      folder: how an image folder is read; other sources are what they are. With `class_names`, which is for the
+        evaluation of a model, `validation_fraction` goes for nothing where there is a validation split.
 
-    A csv or folder whose counts differ from the published FER2013 is announced in one warning of the logger `fer_jax`.
+    A csv or folder in the form of FER2013 whose counts differ from the published ones is announced in one warning of
+    the logger `fer_jax`.
 
     Raises:
-      InputError: no such source, `validation_fraction` for a source with a validation split, or bad content.
+      InputError: no such source, an option that has no effect on it, or bad content.
     """
     text = str(source)
+    folder = folder or FolderOptions()
     name, _, count = text.partition(":")
     path = Path(text).expanduser()
     if name == "synthetic":
-        _refuse_fraction(validation_fraction, text)
+        _refuse_folder_options(text, validation_fraction, folder)
         return _synthetic(text, count)
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise InputError(f"{path}: pickles are not read, since unpickling runs code from the file; {_ACCEPTED}")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; {_ACCEPTED}")
     if path.is_file() and path.suffix.lower() == ".csv":
-        _refuse_fraction(validation_fraction, text)
+        _refuse_folder_options(text, validation_fraction, folder)
         return _compared(read_csv_cached(path, cache_dir))
     if not path.is_dir():
         raise InputError(f"{path}: not a known kind of file; {_ACCEPTED}")
@@ -61,9 +66,9 @@ def load(
     from fer_jax.data.tfds_builder import find_tfds, read_tfds
 
     if find_tfds(path) is not None:
-        _refuse_fraction(validation_fraction, text)
+        _refuse_folder_options(text, validation_fraction, folder)
         return read_tfds(path)
-    return _compared(read_folder(path, validation_fraction=validation_fraction, seed=seed))
+    return _compared(read_folder(path, validation_fraction=validation_fraction, seed=seed, options=folder))
 
 
 def _synthetic(text: str, count: str) -> Fer2013:
@@ -76,15 +81,23 @@ def _synthetic(text: str, count: str) -> Fer2013:
     return synthetic_faces(n_train, n_train // 8, n_train // 4, seed=0)
 
 
-def _refuse_fraction(validation_fraction: float | None, text: str) -> None:
+def _refuse_folder_options(text: str, validation_fraction: float | None, folder: FolderOptions) -> None:
+    """What would have no effect on this source; a model's evaluation brings them along from its training."""
+    if folder.class_names is not None:
+        return
     if validation_fraction is not None:
         raise InputError(
             f"config.data.validation_fraction (--validation-fraction) is {validation_fraction}, but {text!r} has a "
             "validation split of its own; leave the option out"
         )
+    if folder.image_size is not None:
+        raise InputError(
+            f"config.data.image_size is {folder.image_size}, but only the images of a folder are resized, not those of "
+            f"{text!r}; leave the option out"
+        )
 
 
 def _compared(data: Fer2013) -> Fer2013:
-    if difference := differs_from_published(data):
+    if data.has_form_of_fer2013() and (difference := differs_from_published(data)):
         _log.warning("%s", difference)
     return data

@@ -20,6 +20,12 @@ _GRAY = "#555555"
 
 _DPI = 160
 
+# Up to this many classes a figure has its one size; with more it grows, and its texts shrink or go.
+_FEW = 10
+
+MOST_CLASSES = 40
+"""Classes that a figure shows in full: of more, the confusion matrix has no numbers and the sample grid no row."""
+
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes `figure` as PNG to `path`; an interrupted write leaves what was there before."""
@@ -32,7 +38,8 @@ def confusion_matrix_figure(counts: np.ndarray, class_names: Sequence[str], titl
     """Counts int [classes, classes] (row = true class), beside them each row as percentages of its sum."""
     sums = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, sums, out=np.zeros(counts.shape), where=sums > 0)
-    figure = Figure(figsize=(12, 5.8), layout="constrained")
+    grown = 0.36 * (min(len(class_names), MOST_CLASSES) - _FEW) if len(class_names) > _FEW else 0
+    figure = Figure(figsize=(12 + 2 * grown, 5.8 + grown), layout="constrained")
     figure.suptitle(title, fontsize=13)
     left, right = figure.subplots(1, 2)
     _matrix(left, counts / max(1, counts.max()), [[str(n) for n in row] for row in counts], class_names)
@@ -47,13 +54,14 @@ def confusion_matrix_figure(counts: np.ndarray, class_names: Sequence[str], titl
 
 def _matrix(axes: Axes, values: np.ndarray, texts: Sequence[Sequence[str]], class_names: Sequence[str]) -> None:
     axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(values.shape):
+    size = 10.5 if len(class_names) <= _FEW else 7 if len(class_names) <= MOST_CLASSES else 4
+    for row, column in np.ndindex(values.shape if len(class_names) <= MOST_CLASSES else (0, 0)):
         colour = "white" if values[row, column] > 0.6 else "black"
         weight = "bold" if row == column else "normal"
-        axes.text(column, row, texts[row][column], ha="center", va="center", color=colour, weight=weight, fontsize=10.5)
+        axes.text(column, row, texts[row][column], ha="center", va="center", color=colour, weight=weight, fontsize=size)
     places = range(len(class_names))
-    axes.set_xticks(places, class_names, rotation=40, ha="right", rotation_mode="anchor", fontsize=10.5)
-    axes.set_yticks(places, class_names, fontsize=10.5)
+    axes.set_xticks(places, class_names, rotation=40, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(places, class_names, fontsize=size)
     axes.set_xlabel("Predicted", fontsize=11)
     axes.set_ylabel("True", fontsize=11)
     axes.tick_params(length=0)
@@ -62,7 +70,8 @@ def _matrix(axes: Axes, values: np.ndarray, texts: Sequence[Sequence[str]], clas
 
 def per_class_figure(metrics: ClassificationMetrics) -> Figure:
     """Bars of precision, recall and F1 for each class, with its number of examples under the name."""
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    few = len(metrics.class_names) <= _FEW
+    figure = Figure(figsize=(10 if few else min(10 + 0.3 * len(metrics.class_names), 40), 4.4), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(metrics.class_names))
     width = 0.27
@@ -73,9 +82,12 @@ def per_class_figure(metrics: ClassificationMetrics) -> Figure:
     )
     for shift, (name, values, colour) in zip((-1, 0, 1), series, strict=True):
         bars = axes.bar(places + shift * width, values, width, label=name, color=colour, edgecolor="white")
-        axes.bar_label(bars, labels=[f"{value:.2f}" for value in values], padding=2, fontsize=8)
+        if few:
+            axes.bar_label(bars, labels=[f"{value:.2f}" for value in values], padding=2, fontsize=8)
     names = [f"{name}\nn = {support}" for name, support in zip(metrics.class_names, metrics.support, strict=True)]
-    axes.set_xticks(places, names, fontsize=10.5)
+    axes.set_xticks(places, names, fontsize=10.5 if few else 8, rotation=0 if few else 90)
+    if not few:
+        axes.set_xlim(-0.7, len(names) - 0.3)
     axes.set_ylim(0, 1.08)
     axes.set_yticks(np.arange(0, 1.01, 0.2))
     axes.set_ylabel("Score", fontsize=11)
@@ -137,26 +149,29 @@ def sample_grid_figure(
 ) -> Figure:
     """A row for each class: the `per_side` most confident right predictions, then the most confident wrong ones.
 
-    `images` uint8 [n, 48, 48], `labels` int32 [n], `probabilities` float32 [n, classes]. Under each face: true class,
-    predicted class, and the probability of the latter; wrong ones in red. The choice depends on the arguments alone
-    (on equal confidence the earlier example comes first). Table 2 of the paper shows its samples in this way.
+    `images` uint8 [n, size, size] or [n, size, size, 3], an array or `ImageFiles`, `labels` int32 [n],
+    `probabilities` float32 [n, classes]. Under each face: true class, predicted class, and the probability of the
+    latter; wrong ones in red. The choice depends on the arguments alone (on equal confidence the earlier example comes
+    first). Of more than `MOST_CLASSES` classes the first ones have a row. Table 2 of the paper shows its samples in
+    this way.
     """
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     by_confidence = np.argsort(-confidence, kind="stable")
 
     # One axes in units of a face's side: some 60 axes would take seconds to lay out.
-    gap, caption, margin = 0.12, 0.36, 1.0
+    shown = class_names[:MOST_CLASSES]
+    gap, caption, margin = 0.12, 0.36, max(1.0, 0.2 + 0.1 * max(map(len, shown)))
     right_start = margin
     wrong_start = margin + per_side * (1 + gap) + 0.3
-    width, height = wrong_start + per_side * (1 + gap), 0.4 + len(class_names) * (1 + caption)
+    width, height = wrong_start + per_side * (1 + gap), 0.4 + len(shown) * (1 + caption)
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     for start, heading, colour in ((right_start, "Right", _GRAY), (wrong_start, "Wrong", _RED)):
         middle = start + (per_side * (1 + gap) - gap) / 2
         axes.text(middle, 0.2, heading, ha="center", va="center", fontsize=13, weight="bold", color=colour)
 
-    for label, name in enumerate(class_names):
+    for label, name in enumerate(shown):
         top = 0.4 + label * (1 + caption)
         axes.text(margin - 0.12, top + 0.5, name, ha="right", va="center", fontsize=12)
         mine = by_confidence[labels[by_confidence] == label]
@@ -169,8 +184,17 @@ def sample_grid_figure(
                 extent = (left, left + 1, top + 1, top)
                 axes.imshow(images[example], cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
                 axes.add_patch(Rectangle((left, top), 1, 1, fill=False, edgecolor=colour, linewidth=1.5))
-                text = f"{name} → {class_names[predicted[example]]}\n{100 * confidence[example]:.1f} %"
+                text = f"{_pair(name, class_names[predicted[example]])}\n{100 * confidence[example]:.1f} %"
                 axes.text(left + 0.5, top + 1.03, text, ha="center", va="top", fontsize=7.5, color=colour)
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
     axes.set_axis_off()
     return figure
+
+
+def _pair(true: str, predicted: str) -> str:
+    """Both names where they fit under a face; else the predicted one, since the row bears the true one."""
+    room = 20  # characters at the caption's size
+    text = f"{true} → {predicted}"
+    if len(text) > room:
+        text = f"→ {predicted}"
+    return text if len(text) <= room else text[: room - 1] + "…"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_jax import atomic
+from fer_jax.data.image_files import ImageFiles
 from fer_jax.errors import InputError
 from fer_jax.evaluation import plots
 from fer_jax.evaluation.metrics import ClassificationMetrics, Predictions, classification_metrics
@@ -23,7 +24,7 @@ def write_report(
     *,
     predictions: Predictions,
     class_names: Sequence[str],
-    images: np.ndarray,
+    images: np.ndarray | ImageFiles,
     history: Sequence[Mapping[str, float | None]],
     provenance: Mapping[str, str | int | float],
     include_faces: bool = True,
@@ -35,9 +36,9 @@ def write_report(
     published must not show images of FER2013. One of the last two that an earlier report left in `out` is removed
     when this report has none. Each file is written beside its place and moved there.
 
-    `images` uint8 [n, 48, 48] are those of the predictions, in their order. `history` is that of
-    `fer_jax.training.metrics_log.epoch_history`. `provenance` says where the numbers come from (data, split,
-    checkpoint, ...) and is shown in its order.
+    `images` are those of the predictions, in their order: uint8 [n, size, size] or [n, size, size, 3], or files.
+    `history` is that of `fer_jax.training.metrics_log.epoch_history`. `provenance` says where the numbers come from
+    (data, split, checkpoint, ...) and is shown in its order.
 
     Raises `InputError` if `out` cannot be a folder, `ValueError` if `images` do not go with the predictions, and what
     `classification_metrics` raises; all before anything is written.
@@ -133,10 +134,11 @@ def _markdown(
     for name in pictures:
         lines += [f"![{captions[name]}]({name})", ""]
     lines += ["## Each class", "", *_per_class_table(metrics), ""]
-    lines += ["## Confusion matrix", "", "Rows are true classes, columns predicted ones; images.", ""]
     names = metrics.class_names
-    rows = [[name, *map(str, counts)] for name, counts in zip(names, metrics.confusion, strict=True)]
-    lines += [*_table(["true \\ predicted", *names], rows), ""]
+    if len(names) <= plots.MOST_CLASSES:
+        lines += ["## Confusion matrix", "", "Rows are true classes, columns predicted ones; images.", ""]
+        rows = [[name, *map(str, counts)] for name, counts in zip(names, metrics.confusion, strict=True)]
+        lines += [*_table(["true \\ predicted", *names], rows), ""]
     lines += ["## Where these numbers come from", ""]
     lines += _table(["", ""], [[key, _cell(value)] for key, value in provenance.items()], right_aligned=False)
     lines += [
@@ -166,12 +168,15 @@ def _per_class_table(metrics: ClassificationMetrics) -> list[str]:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: bool = True) -> list[str]:
     """A Markdown table whose columns after the first are numbers, aligned right unless told otherwise."""
     alignment = [":--"] + (["--:"] if right_aligned else [":--"]) * (len(header) - 1)
-    return ["| " + " | ".join(cells) + " |" for cells in (header, alignment, *rows)]
+    # Names of folders may hold what separates the cells.
+    escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in (header, *rows))
+    first, *others = ["| " + " | ".join(cells) + " |" for cells in escaped]
+    return [first, "| " + " | ".join(alignment) + " |", *others]
 
 
 def _cell(value: str | int | float) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("\n", " ")
 
 
 def _percent(fraction: float) -> str:

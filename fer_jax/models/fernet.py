@@ -2,11 +2,11 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import nnx, traverse_util
 
 from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.models.efficientnet import EFFICIENTNET_B0, EFFICIENTNET_LITE0
@@ -47,8 +47,21 @@ class FerNetSpec:
         return sum(n * spec.top_channels for n, spec in zip(cells, self.backbones, strict=True))
 
 
+class Hidden(nnx.Linear):
+    """Dense and ReLU, then dropout; where `frozen`, nothing is dropped."""
+
+    frozen = False
+
+    def __init__(self, inputs: int, outputs: int, *, dropout: float, **linear):
+        super().__init__(inputs, outputs, **linear)
+        self.dropout = nnx.Dropout(dropout)
+
+    def __call__(self, x: jax.Array, *, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        return self.dropout(jax.nn.relu(super().__call__(x)), deterministic=self.frozen or not train, rngs=rngs)
+
+
 class Classifier(nnx.Module):
-    """Dense and ReLU, then dropout, for each of `hidden_units`; then the logits (the softmax is in the loss)."""
+    """A `Hidden` layer for each of `hidden_units`; then the logits (the softmax is in the loss)."""
 
     def __init__(self, spec: FerNetSpec, *, rngs: nnx.Rngs):
         # The Keras default of a Dense layer, which the paper used.
@@ -56,18 +69,17 @@ class Classifier(nnx.Module):
         widths = (spec.num_features, *spec.hidden_units)
         self.hidden = nnx.List(
             [
-                nnx.Linear(inputs, outputs, dtype=spec.options.dtype, **init)
+                Hidden(inputs, outputs, dropout=spec.dropout, dtype=spec.options.dtype, **init)
                 for inputs, outputs in itertools.pairwise(widths)
             ]
         )
-        self.dropout = nnx.Dropout(spec.dropout)
         # The logits and the loss are float32 whatever the compute dtype.
         self.logits = nnx.Linear(widths[-1], spec.num_classes, dtype=jnp.float32, **init)
 
     def __call__(self, features: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
         x = features
         for layer in self.hidden:
-            x = self.dropout(jax.nn.relu(layer(x)), deterministic=not train, rngs=rngs)
+            x = layer(x, train=train, rngs=rngs)
         return self.logits(x)
 
 
@@ -92,3 +104,17 @@ class FerNet(nnx.Module):
 
     def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
         return self.classifier(self.features(images, train=train, rngs=rngs), train=train, rngs=rngs)
+
+
+def freeze_modules(model: FerNet, is_frozen: Callable[[tuple[str | int, ...]], bool]) -> None:
+    """Makes the frozen parts of a model act in training mode as in evaluation.
+
+    `is_frozen` tells by its path whether a parameter is frozen. A module that knows a frozen state (batch
+    normalisation, inverted residual, hidden layer of the classifier) takes it if all parameters in it are frozen; so
+    with a part of a block frozen, its frozen batch normalisations use their running statistics and the block may still
+    be dropped.
+    """
+    for module_path, module in nnx.iter_modules(model):
+        if hasattr(module, "frozen"):
+            paths = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+            module.frozen = all(is_frozen((*module_path, *path)) for path in paths)

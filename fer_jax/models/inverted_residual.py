@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fer_jax.models.batch_norm import BatchNorm
 from fer_jax.models.depthwise import DepthwiseConv
-from fer_jax.models.layers import BatchNorm, Conv, SqueezeExcite, drop_path
-
-ACTIVATIONS = {"relu6": jax.nn.relu6, "swish": jax.nn.silu}
+from fer_jax.models.layers import Conv, SqueezeExcite, drop_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,12 +108,16 @@ class ConvNorm(nnx.Module):
         self.activation = activation
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = self.norm(self.conv(x), train=train)
-        return ACTIVATIONS[self.activation](x) if self.activation else x
+        return self.norm(self.conv(x), self.activation, train=train)
 
 
 class InvertedResidual(nnx.Module):
-    """Expand by 1x1, convolve each channel, gate, project by 1x1; add the input where the shapes agree."""
+    """Expand by 1x1, convolve each channel, gate, project by 1x1; add the input where the shapes agree.
+
+    Where `frozen`, no path is dropped.
+    """
+
+    frozen = False
 
     def __init__(
         self,
@@ -159,7 +162,7 @@ class InvertedResidual(nnx.Module):
         branch = self.project(branch, train=train)
         if not self.is_residual:
             return branch
-        if train and self.drop_path_rate:
+        if train and self.drop_path_rate and not self.frozen:
             branch = drop_path(branch, self.drop_path_rate, rngs)
         return x + branch
 

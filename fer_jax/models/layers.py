@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fer_jax.models.dense_conv import conv, pointwise_conv
 from fer_jax.models.depthwise import padding_amounts
 
 # He et al. 2015 over the outputs, truncated: the published initialisation of EfficientNet, and torchvision's of
@@ -34,29 +35,9 @@ class Conv(nnx.Module):
         x = x.astype(self.dtype)
         kernel = self.kernel[...].astype(self.dtype)
         if kernel.shape[0] == 1 and self.stride == 1:
-            # A matrix product, whose gradients XLA's CPU backend runs without the copies that a convolution's need.
-            return jnp.matmul(x, kernel[0, 0])
-        pads = [padding_amounts(self.padding, size, kernel.shape[0], self.stride) for size in x.shape[1:3]]
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(self.stride, self.stride),
-            padding=pads,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-
-class BatchNorm(nnx.BatchNorm):
-    """Batch normalisation over (batch, height, width), computed in float32 whatever the dtype of its input.
-
-    Under a mesh the batch is the global one. `momentum` is the decay of the running statistics, as in Keras.
-    """
-
-    def __init__(self, channels: int, *, momentum: float, epsilon: float, rngs: nnx.Rngs):
-        super().__init__(channels, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, rngs=rngs)
-
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return super().__call__(x, use_running_average=not train).astype(x.dtype)
+            return pointwise_conv(x, kernel[0, 0])
+        pads = tuple(padding_amounts(self.padding, size, kernel.shape[0], self.stride) for size in x.shape[1:3])
+        return conv(x, kernel, self.stride, pads)
 
 
 class SqueezeExcite(nnx.Module):

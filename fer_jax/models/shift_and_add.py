@@ -94,8 +94,9 @@ def _kernel_gradient(gradient, x, k, stride, pads):
     taps = _shifted(_pad(x, pads), k, stride, gradient.shape[1:3])
     products = tuple(_f32(tap) * _f32(gradient) for _, _, tap in taps)
     zeros = (np.float32(0),) * len(products)
-    sums = lax.reduce(products, zeros, lambda a, b: tuple(i + j for i, j in zip(a, b, strict=True)), (0, 1, 2))
-    return jnp.stack(sums).reshape(k, k, 1, -1)
+    # Image by image: the reduction walks its operands once a channel, so they have to stay in the cache.
+    sums = lax.reduce(products, zeros, lambda a, b: tuple(i + j for i, j in zip(a, b, strict=True)), (1, 2))
+    return jnp.stack(sums).sum(axis=1).reshape(k, k, 1, -1)
 
 
 def _shifted(padded: jax.Array, k: int, stride: int, size: tuple[int, int]) -> Iterator[tuple[int, int, jax.Array]]:

@@ -22,7 +22,6 @@ from fer_jax.training.checksums import find_damage, write_checksums
 from fer_jax.training.state import TrainState
 
 _BEST, _LAST, _SET_ASIDE = "checkpoints/best", "checkpoints/last", "checkpoints/set_aside"
-_MODEL = ("params", "batch_stats")
 
 
 class Checkpoints:
@@ -65,7 +64,7 @@ class Checkpoints:
         restored = _read(self._workdir / _LAST / str(self.last_step), items)
         progress = dict(restored.progress)
         metrics = jax.tree.unflatten(jax.tree.structure(metrics), progress.pop("metrics"))
-        state, record = TrainState(**restored.model, **progress), restored.record
+        state, record = TrainState.from_parts(restored.model, progress), restored.record
         best = record["best"]
         # The run ended after the last state was saved and before the best one was: they are the same model.
         if best and best["step"] == self.last_step and self.last_step not in _steps(self._workdir / _BEST):
@@ -226,14 +225,12 @@ def _steps(folder: Path) -> list[int]:
 
 
 def _progress(state: TrainState, metrics: Any) -> dict:
-    """All that is not the model, whatever a state has."""
-    names = [field.name for field in dataclasses.fields(state) if field.name not in _MODEL]
-    return {name: getattr(state, name) for name in names} | {"metrics": jax.tree.leaves(metrics)}
+    """All that is not the model."""
+    return state.progress() | {"metrics": jax.tree.leaves(metrics)}
 
 
 def _model_items(state: TrainState, record: dict) -> dict:
-    model = {name: getattr(state, name) for name in _MODEL}
-    return {"model": ocp.args.StandardSave(model), "record": ocp.args.JsonSave(record)}
+    return {"model": ocp.args.StandardSave(state.model()), "record": ocp.args.JsonSave(record)}
 
 
 def _restore_model_items(params: Any, batch_stats: Any) -> dict:

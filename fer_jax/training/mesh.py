@@ -1,7 +1,5 @@
 """The device mesh: data parallel over all devices, parameters and data replicated."""
 
-from typing import Any
-
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -24,18 +22,6 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split_batch(mesh: Mesh) -> NamedSharding:
     """The sharding of an array whose first axis is the batch, split evenly over the devices."""
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-
-
-def place(tree: Any, sharding: NamedSharding) -> Any:
-    """The arrays of `tree` on the devices of `sharding`; every process must give the same values."""
-    if sharding.is_fully_addressable:
-        return jax.device_put(tree, sharding)
-
-    def put(leaf):
-        leaf = np.asarray(leaf)
-        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
-
-    return jax.tree.map(put, tree)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:

@@ -45,6 +45,7 @@ def describe(config: ConfigDict, data: Fer2013, backbones: Sequence[InitialBackb
         "data": {
             "source": data.source,
             "fingerprint": data.fingerprint(),
+            "image_shape": list(data.image_shape),
             "images": {name: len(data.split(name)) for name in SPLITS},
         },
         "backbones": [{**backbone.spec.variant(), "initial_weights": backbone.origin} for backbone in backbones],

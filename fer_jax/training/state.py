@@ -1,6 +1,7 @@
 """The state of a training run: one pytree of arrays, nothing else."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from fer_jax.models.fernet import FerNet, FerNetSpec
-from fer_jax.training import mesh as meshes
+from fer_jax.data.placement import place
+from fer_jax.models.fernet import FerNet, FerNetSpec, freeze_modules
+from fer_jax.training.subtree import Path, leaves_by_path, overlay, select, select_like
 
 
 @jax.tree_util.register_dataclass
@@ -17,13 +19,37 @@ from fer_jax.training import mesh as meshes
 class TrainState:
     """`step` int32 [], the steps taken so far; the others are nested dicts of arrays, all float32.
 
-    `params` and `batch_stats` are the parameters and the running statistics of a `FerNet`.
+    `params` and `batch_stats` are the parameters and the running statistics of a `FerNet`. `average` is None, or has
+    under the same two names the moving averages of those of them that train in some epoch.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    average: Any = None
+
+    def model(self) -> dict:
+        """`params` and `batch_stats` as they are to be evaluated and used: averaged where there are averages."""
+        model = {"params": self.params, "batch_stats": self.batch_stats}
+        return model if self.average is None else overlay(model, self.average)
+
+    def progress(self) -> dict:
+        """What a checkpoint needs beside `model()` to go on from: `step`, `opt_state`, what the averages hide."""
+        progress = {"step": self.step, "opt_state": self.opt_state}
+        if self.average is not None:
+            model = {"params": self.params, "batch_stats": self.batch_stats}
+            progress["not_averaged"] = select_like(model, self.average)
+        return progress
+
+    @classmethod
+    def from_parts(cls, model: dict, progress: dict) -> "TrainState":
+        """The state of which `model` and `progress` are `model()` and `progress()`."""
+        average = None
+        if "not_averaged" in progress:
+            average = select_like(model, progress["not_averaged"])
+            model = overlay(model, progress["not_averaged"])
+        return cls(progress["step"], model["params"], model["batch_stats"], progress["opt_state"], average)
 
 
 def split_model(model: FerNet) -> tuple[nnx.GraphDef, dict, dict]:
@@ -32,9 +58,17 @@ def split_model(model: FerNet) -> tuple[nnx.GraphDef, dict, dict]:
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
 
 
-def model_definition(spec: FerNetSpec, sharding: jax.sharding.Sharding) -> tuple[nnx.GraphDef, dict, dict]:
-    """Like `split_model`, of shapes to be placed by `sharding` instead of arrays: takes no memory and no time."""
-    graphdef, params, batch_stats = split_model(nnx.eval_shape(lambda: FerNet(spec, rngs=nnx.Rngs(0))))
+def model_definition(
+    spec: FerNetSpec, sharding: jax.sharding.Sharding, trains: Callable[[Path], bool] = lambda path: True
+) -> tuple[nnx.GraphDef, dict, dict]:
+    """Like `split_model`, of shapes to be placed by `sharding` instead of arrays: takes no memory and no time.
+
+    The definition is that of a model whose parameters train where `trains` says so of their path, in training mode
+    (see `freeze_modules`); in evaluation it is the same for all.
+    """
+    model = nnx.eval_shape(lambda: FerNet(spec, rngs=nnx.Rngs(0)))
+    freeze_modules(model, lambda path: not trains(path))
+    graphdef, params, batch_stats = split_model(model)
 
     def placed(leaf):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -53,8 +87,25 @@ def create_model(spec: FerNetSpec, seed: int) -> tuple[dict, dict]:
 
 
 def create_state(
-    params: dict, batch_stats: dict, optimizer: optax.GradientTransformation, sharding: jax.sharding.Sharding
+    params: dict,
+    batch_stats: dict,
+    optimizer: optax.GradientTransformation,
+    sharding: jax.sharding.Sharding,
+    *,
+    ever_trains: Callable[[Path], bool] = lambda path: True,
+    average: bool = False,
 ) -> TrainState:
-    """The state before the first step, placed on the devices of `sharding`."""
-    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, jax.jit(optimizer.init)(params))
-    return meshes.place(state, sharding)
+    """The state before the first step, placed on the devices of `sharding`.
+
+    Parameters that train in some epoch, by `ever_trains` of their path, have optimizer state; with `average` they and
+    the running statistics of their modules have moving averages, which begin at their first values.
+    """
+    trained = select(params, ever_trains)
+    averages = None
+    if average:
+        modules = {path[:-1] for path in leaves_by_path(trained)}
+        averages = {"params": trained, "batch_stats": select(batch_stats, lambda path: path[:-1] in modules)}
+        # Buffers of their own: the step gives those of its arguments away.
+        averages = jax.tree.map(jnp.copy, averages)
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, jax.jit(optimizer.init)(trained), averages)
+    return place(state, sharding)

@@ -5,6 +5,8 @@ step computes the same whenever and wherever it runs.
 """
 
 import functools
+import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,15 @@ from ml_collections import ConfigDict
 
 from fer_jax.data import augment
 from fer_jax.data.resident import Batch
+from fer_jax.models.fernet import FerNetSpec
 from fer_jax.training import mesh as meshes
+from fer_jax.training.averaging import moved_average
 from fer_jax.training.finite import FirstNotFinite, all_finite
-from fer_jax.training.state import TrainState
+from fer_jax.training.freeze import FreezeTable
+from fer_jax.training.mixup import mix, mixing_weights
+from fer_jax.training.optimizer import make_table_optimizer
+from fer_jax.training.state import TrainState, model_definition
+from fer_jax.training.subtree import Path, overlay, select
 
 
 @struct.dataclass
@@ -48,27 +56,44 @@ def train_step(
     augmentation: augment.Augmentation,
     input_size: int,
     label_smoothing: float,
+    mixup_alpha: float,
+    ema_decay: float,
     seed: int,
+    trains: Callable[[Path], bool],
 ) -> tuple[TrainState, TrainMetrics]:
-    """One step of training on one batch: the state after it, and `metrics` (those of earlier steps) with it added."""
-    augment_key, model_key = jax.random.split(jax.random.key(seed))
+    """One step of training on one batch: the state after it, and `metrics` (those of earlier steps) with it added.
+
+    Only parameters are differentiated of whose path `trains` says so; `graphdef` and `optimizer` are those for them.
+    """
+    augment_key, model_key, mixup_key = jax.random.split(jax.random.key(seed), 3)
     dropout_key, drop_path_key = jax.random.split(jax.random.fold_in(model_key, state.step))
     keys = augment.example_keys(augment_key, state.step, batch.row_ids)
     images = augment.augment(batch.images, keys, augmentation, input_size)
+    if mixup_alpha:
+        weights = mixing_weights(augment.example_keys(mixup_key, state.step, batch.row_ids), mixup_alpha)
+        images = mix(images, weights)
 
-    def loss_fn(params):
-        model = nnx.merge(graphdef, params, state.batch_stats)
+    def loss_fn(trainable):
+        model = nnx.merge(graphdef, overlay(state.params, trainable), state.batch_stats)
         logits = model(images, train=True, rngs=nnx.Rngs(dropout=dropout_key, drop_path=drop_path_key))
         loss = cross_entropy(logits, batch.labels, label_smoothing)
+        if mixup_alpha:
+            # Cross-entropy is linear in the targets: that of mixed targets is the mixture of both.
+            loss = weights * loss + (1 - weights) * cross_entropy(logits, jnp.roll(batch.labels, 1), label_smoothing)
         return loss.mean(), (loss, logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
-    gradients, (loss, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    trainable = select(state.params, trains)
+    gradients, (loss, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(trainable)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
+    params = overlay(state.params, optax.apply_updates(trainable, updates))
+    average = None
+    if ema_decay:
+        model = {"params": params, "batch_stats": batch_stats}
+        average = moved_average(state.average, model, ema_decay, state.step)
     batch_metrics = TrainMetrics.single_from_model_output(
         loss=loss, logits=logits, labels=batch.labels, step=state.step + 1, finite=all_finite((loss, gradients))
     )
-    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics.merge(batch_metrics)
+    return TrainState(state.step + 1, params, batch_stats, opt_state, average), metrics.merge(batch_metrics)
 
 
 def resident_train_step(
@@ -89,20 +114,73 @@ def resident_train_step(
 
 
 def jit_train_step(
-    config: ConfigDict, *, graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh
+    config: ConfigDict,
+    *,
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+    trains: Callable[[Path], bool] = lambda path: True,
+    resident: bool = True,
 ) -> jax.stages.Wrapped:
-    """`resident_train_step` with what a config fixes, jitted for a mesh; it consumes the state and the metrics."""
+    """`resident_train_step`, or `train_step` for a streamed input, with what a config fixes, jitted for a mesh.
+
+    It consumes the state and the metrics.
+    """
+    from_where = {"batch_sharding": meshes.split_batch(mesh)} if resident else {}
     step = functools.partial(
-        resident_train_step,
+        resident_train_step if resident else train_step,
         graphdef=graphdef,
         optimizer=optimizer,
         augmentation=augment.Augmentation(**config.augment),
         input_size=config.model.input_size,
         label_smoothing=config.train.label_smoothing,
+        mixup_alpha=config.train.mixup_alpha,
+        ema_decay=config.train.ema_decay,
         seed=config.seed,
-        batch_sharding=meshes.split_batch(mesh),
+        trains=trains,
+        **from_where,
     )
     return jax.jit(step, donate_argnums=(0, 1), out_shardings=meshes.replicated(mesh))
+
+
+def jit_epoch_step(
+    config: ConfigDict,
+    spec: FerNetSpec,
+    table: FreezeTable,
+    schedule: optax.Schedule,
+    *,
+    epoch: int,
+    steps_per_epoch: int,
+    mesh: jax.sharding.Mesh,
+    resident: bool,
+) -> jax.stages.Wrapped:
+    """`jit_train_step` with what trains in `epoch` by `table`: good until the next of `table.phase_starts`."""
+    trains = functools.partial(table.trains, epoch=epoch)
+    graphdef, *_ = model_definition(spec, meshes.replicated(mesh), trains)
+    optimizer = make_table_optimizer(config.optimizer, schedule, table, epoch=epoch, steps_per_epoch=steps_per_epoch)
+    return jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh, trains=trains, resident=resident)
+
+
+def predict_batch(
+    params: dict,
+    batch_stats: dict,
+    images: jax.Array,
+    *,
+    graphdef: nnx.GraphDef,
+    input_size: int,
+    flip: bool = False,
+) -> jax.Array:
+    """Logits float32 [batch, classes] of `images`, uint8 [batch, size, size] or [batch, size, size, 3].
+
+    With `flip` they are logarithms of probabilities, the mean of those of each image and of its mirror image.
+    """
+    inputs = augment.resize(images, input_size)
+    model = nnx.merge(graphdef, params, batch_stats)
+    logits = model(inputs, train=False)
+    if not flip:
+        return logits
+    mirrored = model(inputs[:, :, ::-1], train=False)
+    return jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - math.log(2)
 
 
 def predict_step(
@@ -111,11 +189,9 @@ def predict_step(
     images: jax.Array,
     ids: jax.Array,
     *,
-    graphdef: nnx.GraphDef,
-    input_size: int,
     batch_sharding: jax.sharding.Sharding,
+    **fixed,
 ) -> jax.Array:
-    """Logits float32 [batch, classes] of `images[ids]` (uint8 [n, 48, 48]); rows with id -1 are filling."""
+    """`predict_batch` of `images[ids]`, where `images` live on the devices; rows with id -1 are filling."""
     ids = jax.lax.with_sharding_constraint(ids, batch_sharding)
-    inputs = augment.resize(images[jnp.maximum(ids, 0)], input_size)
-    return nnx.merge(graphdef, params, batch_stats)(inputs, train=False)
+    return predict_batch(params, batch_stats, images[jnp.maximum(ids, 0)], **fixed)

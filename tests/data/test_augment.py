@@ -13,6 +13,8 @@ from scipy import ndimage, stats
 from fer_jax.data.augment import (
     NO_AUGMENTATION,
     Augmentation,
+    _interpolate,
+    _interpolate_by_gather,
     affine_resize,
     augment,
     example_keys,
@@ -261,3 +263,37 @@ def test_no_gather_is_compiled():
 def test_a_value_outside_its_range_is_refused(key, value):
     with pytest.raises(InputError, match=rf"config\.augment\.{key}: found {re.escape(repr(value))}, expected"):
         Augmentation(**{key: value})
+
+
+@pytest.mark.parametrize(("size", "output_size"), [(65, 48), (130, 96)])
+def test_large_images_in_colour_equal_two_passes_of_scipy(size, output_size):
+    """Above 64 pixels a CPU gathers; the reference is the same as for the sum."""
+    augmentation = Augmentation(rotation_range=30)
+    images = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    keys = jax.random.split(jax.random.key(1), 3)
+    matrices = np.asarray(random_affine(keys, augmentation, size, output_size))
+    margin = row_margin(augmentation, size, output_size)
+    found = affine_resize(images, matrices, output_size, margin)
+    assert found.shape == (3, output_size, output_size, 3)
+    for image, matrix, result in zip(images, matrices, found, strict=True):
+        for channel in range(3):
+            expected = two_passes(image[..., channel], matrix, output_size, margin)
+            np.testing.assert_allclose(result[..., channel], expected, atol=3 * ROUNDING)
+
+
+def test_sum_and_gather_agree_at_whole_pixels_and_between():
+    values = np.random.default_rng(0).uniform(0, 255, (2, 5, 9)).astype(np.float32)
+    positions = np.linspace(0, 8, 33, dtype=np.float32) + np.zeros((2, 5, 1), np.float32)
+    by_sum = _interpolate(values, positions, axis=2)
+    np.testing.assert_allclose(_interpolate_by_gather(values, positions, axis=2), by_sum, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [48, 80])
+def test_each_channel_is_augmented_as_a_gray_image(size):
+    images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
+    keys = example_keys(jax.random.key(0), 3, np.arange(4))
+    for augmentation in (Augmentation(), NO_AUGMENTATION):
+        found = augment(images, keys, augmentation, 56)
+        for channel in range(3):
+            gray = augment(images[..., channel], keys, augmentation, 56)
+            np.testing.assert_allclose(found[..., channel], gray, atol=2 * ROUNDING)

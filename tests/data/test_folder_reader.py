@@ -116,10 +116,8 @@ def test_gray_in_other_modes(tmp_path, mode):
     np.testing.assert_array_equal(read_folder(tmp_path).test.images[0], np.asarray(_image(9)))
 
 
-def _colour(path) -> None:
-    pixels = np.zeros((48, 48, 3), np.uint8)
-    pixels[3, 4, 1] = 9
-    Image.fromarray(pixels).save(path)
+def _two_frames(path) -> None:
+    _image(0).save(path, save_all=True, append_images=[_image(99).rotate(90)])
 
 
 BAD_FILES = {
@@ -128,8 +126,9 @@ BAD_FILES = {
     "other suffix": ("bad.txt", lambda path: path.write_text("notes"), "not an image file"),
     "pickle": ("bad.pkl", lambda path: path.write_bytes(b"\x80"), "not an image file"),
     "folder": ("bad.png", lambda path: path.mkdir(), "not an image file"),
-    "size": ("bad.png", lambda path: _image(0).resize((48, 64)).save(path), "48 x 64 pixels, expected 48 x 48"),
-    "colour": ("bad.png", _colour, "coloured or transparent"),
+    "CMYK": ("bad.jpg", lambda path: _image(0).convert("CMYK").save(path), "image mode CMYK"),
+    "transparent": ("bad.png", lambda p: Image.new("RGBA", (48, 48), (9, 9, 9, 254)).save(p), "a transparent image"),
+    "animated": ("bad.gif", _two_frames, "2 frames, expected a single image"),
     "16 bits": ("bad.png", lambda p: Image.fromarray(np.ones((48, 48), np.uint16)).save(p), "image mode I;16"),
 }
 
@@ -156,7 +155,8 @@ def test_a_truncated_image_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("train/contempt/a.png", "unknown class folder"),
+        ("train/hapy/a.png", "2 of 3 are expressions .* did you mean 'happy'.*config.data.classes=folders"),
+        ("test/contempt/a.png", "unknown class folder, expected angry, "),
         ("vaild/happy/a.png", "no known split folder"),
         ("training/happy/a.png", "both name the train split"),
         ("train/a.png", "a file where class folders are expected"),
@@ -169,11 +169,20 @@ def test_a_misplaced_folder_is_refused(tmp_path, name, message):
         read_folder(tmp_path)
 
 
-def test_a_folder_without_splits_is_refused(tmp_path):
+def test_a_test_folder_may_be_missing_but_not_empty(tmp_path):
     _save(tmp_path, "train/happy/a.png")
-    with pytest.raises(InputError, match="no test folder, found train"):
+    with pytest.raises(InputError, match=r"no validation folder.*config\.data\.validation_fraction"):
         read_folder(tmp_path)
     _save(tmp_path, "validation/happy/a.png")
+    data = read_folder(tmp_path)
+    assert (len(data.train), len(data.validation), len(data.test)) == (1, 1, 0)
     (tmp_path / "test" / "happy").mkdir(parents=True)
     with pytest.raises(InputError, match="no image of the test split"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cat/a.png", "test/cat/a.png"])
+def test_a_folder_without_train_is_refused_with_the_layout(tmp_path, name):
+    _save(tmp_path, name)
+    with pytest.raises(InputError, match=r"no train folder, found .*train\|validation\|test/<class>/<image>.*`train`"):
         read_folder(tmp_path)

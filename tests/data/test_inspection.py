@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_jax.data.fer2013 import PUBLISHED_COUNTS, Fer2013, Split, from_rows
+from fer_jax.data.fer2013 import PUBLISHED_COUNTS, Fer2013, Split, check_no_split_empty, from_rows
 from fer_jax.data.inspection import (
     class_counts,
     constant_images,
@@ -54,7 +54,8 @@ def test_differences_from_published():
 
 def test_an_empty_split_is_refused():
     with pytest.raises(InputError, match="no image of the test split"):
-        from_rows(np.zeros((2, 48, 48), np.uint8), np.zeros(2, int), np.array([0, 1]), "here")
+        check_no_split_empty(np.array([0, 1]), "here")
+    check_no_split_empty(np.array([0, 1]), "here", ("train", "validation"))
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="needs the real FER2013")

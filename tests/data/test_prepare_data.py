@@ -95,3 +95,20 @@ def test_options_for_folders(main, tmp_path, capsys):
     assert (summary["validation_fraction"], summary["seed"]) == (0.5, 3)
     assert summary["duplicates"]["surplus_images"] == 2
     assert "with a twin in train: 1 validation images, 1 test images" in capsys.readouterr().out
+
+
+def test_own_images_are_checked_and_left_where_they_are(main, tmp_path, capsys):
+    source = tmp_path / "photos"
+    for place, name in enumerate(("train/cat/1.png", "train/dog/2.png", "validation/dog/3.png")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 40), (place, 0, 200)).save(source / name)
+    out = tmp_path / "out"
+    main([str(source), "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert "60 x 60 RGB images by class" in printed
+    assert "published" not in printed
+    assert {entry.name for entry in out.iterdir()} == {"preview.png", "summary.json"}
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["class_names"] == ["cat", "dog"]
+    assert summary["counts"] == {"train": [1, 1], "validation": [0, 1], "test": [0, 0]}
+    assert [len(row_ids) for row_ids in summary["constant_images"].values()] == [0, 0, 0]

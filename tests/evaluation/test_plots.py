@@ -100,3 +100,20 @@ def test_an_interrupted_save_leaves_the_earlier_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         plots.save_figure(Interrupted(), path)
     assert path.read_bytes() == b"earlier"
+
+
+@pytest.mark.parametrize("classes", [2, 30, 300])
+def test_any_number_of_classes_can_be_drawn(classes, tmp_path):
+    names = [f"a rather long name {label}" for label in range(classes)]
+    labels = np.arange(classes, dtype=np.int32)
+    probabilities = np.eye(classes, dtype=np.float32)
+    metrics = classification_metrics(labels, probabilities, names)
+    counts, _ = plots.confusion_matrix_figure(metrics.confusion, names, "title").axes
+    assert len(counts.texts) == (classes**2 if classes <= plots.MOST_CLASSES else 0)
+    assert len(counts.get_yticklabels()) == classes
+    images = np.zeros((classes, 8, 8, 3), np.uint8)
+    grid = plots.sample_grid_figure(images, labels, probabilities, names)
+    assert len(grid.axes[0].images) == min(classes, plots.MOST_CLASSES)
+    plots.save_figure(plots.per_class_figure(metrics), tmp_path / "bars.png")
+    with Image.open(tmp_path / "bars.png") as picture:
+        assert picture.width < 8000

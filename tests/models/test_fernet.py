@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.traverse_util import flatten_dict
 
 from fer_jax.models.efficientnet import EFFICIENTNET_B0
-from fer_jax.models.fernet import FerNet, FerNetSpec
+from fer_jax.models.fernet import FerNet, FerNetSpec, freeze_modules
 from fer_jax.models.inverted_residual import Backbone, BackboneOptions
 from fer_jax.models.mobilenet import MOBILENET_V2
 from fer_jax.models.summary import layer_table
@@ -138,6 +139,50 @@ def test_weights_decide_padding_epsilon_and_preprocessing(tiny_backbone):
     ]
     np.testing.assert_array_equal(outputs[0], outputs[2])
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-2
+
+
+def merged(spec, is_frozen):
+    """A model whose parameters are frozen where `is_frozen` says so of their path."""
+    model = FerNet(spec, rngs=nnx.Rngs(0))
+    freeze_modules(model, is_frozen)
+    return nnx.merge(*nnx.split(model))
+
+
+def test_frozen_model_acts_in_training_mode_as_in_evaluation(mini_backbone):
+    """Neither dropout nor drop path draws (there are no keys), and the running statistics normalise and stay."""
+    spec = FerNetSpec((mini_backbone,), input_size=32, hidden_units=(16,))
+    model = merged(spec, lambda path: True)
+    statistics = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    np.testing.assert_array_equal(model(images(), train=True), model(images(), train=False))
+    jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)), statistics)
+    with pytest.raises(ValueError, match="no `rngs`"):
+        merged(spec, lambda path: path[0] == "backbones")(images(), train=True)
+
+
+@pytest.mark.parametrize(
+    ("is_frozen", "frozen_statistics"),
+    [
+        (lambda path: "norm" in path, lambda path: True),
+        (lambda path: path[-1] == "scale", lambda path: False),
+        (
+            lambda path: path[2:4] in (("blocks", 0), ("blocks", 1)),
+            lambda path: path[2:4] in (("blocks", 0), ("blocks", 1)),
+        ),
+    ],
+)
+def test_statistics_are_frozen_with_the_whole_normalisation(is_frozen, frozen_statistics, tiny_backbone):
+    model = merged(FerNetSpec((tiny_backbone,), input_size=32, hidden_units=(16,)), is_frozen)
+    before = flatten_dict(nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
+    model(images(), train=True, rngs=nnx.Rngs(dropout=0, drop_path=1))
+    after = flatten_dict(nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
+    for path in before:
+        assert np.array_equal(before[path], after[path]) == frozen_statistics(path), path
+
+
+def test_blocks_drop_paths_unless_frozen_as_a_whole(tiny_backbone):
+    spec = FerNetSpec((tiny_backbone,), input_size=32)
+    model = merged(spec, lambda path: "norm" in path or path[2:4] == ("blocks", 2))
+    assert [block.frozen for block in model.backbones["tiny"].blocks] == [False, False, True, False, False]
 
 
 def test_layer_table_adds_up():

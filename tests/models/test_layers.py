@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from fer_jax.models.layers import BatchNorm, Conv, SqueezeExcite, drop_path
+from fer_jax.models.batch_norm import BatchNorm
+from fer_jax.models.layers import Conv, SqueezeExcite, drop_path
 
 
 def random(shape, seed=0):

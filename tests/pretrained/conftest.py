@@ -27,7 +27,7 @@ from keras.src.initializers.random_initializers import VarianceScaling
 from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 
-from fer_jax.models.layers import BatchNorm
+from fer_jax.models.batch_norm import BatchNorm
 from fer_jax.pretrained.verify import load_backbone
 
 GOLDEN = Path(__file__).parent / "golden"

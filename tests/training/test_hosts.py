@@ -49,8 +49,10 @@ _ONE_OF_TWO = """
 import json, os, signal, sys, time
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
+from fer_jax.data.placement import place
 from fer_jax.errors import InputError
 from fer_jax.training import hosts, mesh as meshes
+from fer_jax.data.placement import place
 from fer_jax.training.checkpoint import Checkpoints
 from fer_jax.training.preemption import StopRequests
 from fer_jax.training.state import TrainState
@@ -74,7 +76,7 @@ for name, action in actions.items():
 replicated = meshes.replicated(meshes.make_mesh())
 def state(value):
     number = np.float32(value)
-    return meshes.place(TrainState(np.int32(value), {"a": np.full(3, number)}, {}, (number,)), replicated)
+    return place(TrainState(np.int32(value), {"a": np.full(3, number)}, {}, (number,)), replicated)
 with Checkpoints(Path(folder)) as checkpoints:
     checkpoints.save_last(7, state(7), (), {"best": None})
     checkpoints.wait()

@@ -1,0 +1,18 @@
+"""EfficientNet-Lite0, all of it trained from ImageNet weights; not in the paper.
+
+    python scripts/convert_weights.py --source efficientnet_lite0
+    python scripts/train.py --config=configs/efficientnet_lite0.py --data=fer2013.csv --workdir=runs/lite0
+
+B0 without gates and with ReLU6, for mobile devices. Meant for one accelerator.
+"""
+
+from ml_collections import ConfigDict
+
+from fer_jax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    config = default_config()
+    config.init = "efficientnet_lite0"
+    config.model.backbones = ("efficientnet_lite0",)
+    return config

@@ -1,0 +1,24 @@
+r"""The hybrid of two networks that were trained on FER2013 before: only the classifier on their features is trained.
+
+    python scripts/train.py --config=configs/efficientnet_b0.py --data=fer2013.csv --workdir=runs/efficientnet_b0
+    python scripts/train.py --config=configs/mobilenet_v2.py --data=fer2013.csv --workdir=runs/mobilenet_v2
+    python scripts/train.py --config=configs/hybrid_fer_frozen.py --data=fer2013.csv --workdir=runs/hybrid_fer \
+        --config.backbone_checkpoints.efficientnet_b0=runs/efficientnet_b0 \
+        --config.backbone_checkpoints.mobilenet_v2=runs/mobilenet_v2
+
+Each backbone is that of its run's best epoch on PublicTest, so PublicTest has been looked at before; PrivateTest has
+not. Meant for one accelerator; a step costs little more than a forward pass.
+"""
+
+from ml_collections import ConfigDict
+
+from fer_jax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    config = default_config()
+    config.init = "checkpoints"
+    config.model.backbones = ("efficientnet_b0", "mobilenet_v2")
+    config.train.parameters = ("classifier/**: train", "backbones/**: freeze")
+    config.train.epochs = 150
+    return config

@@ -1,0 +1,17 @@
+"""MobileNetV2 as ImageNet weights have it, under a classifier that is trained: the paper's other case of a network.
+
+    python scripts/train.py --config=configs/mobilenet_v2_frozen.py --data=fer2013.csv --workdir=runs/v2_frozen
+
+Meant for one accelerator; a step costs little more than a forward pass.
+"""
+
+from ml_collections import ConfigDict
+
+from fer_jax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    config = default_config()
+    config.model.backbones = ("mobilenet_v2",)
+    config.train.parameters = ("classifier/**: train", "backbones/**: freeze")
+    return config

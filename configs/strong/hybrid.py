@@ -1,0 +1,18 @@
+"""The hybrid of EfficientNetB0 and MobileNetV2, by the recipe of today; not in the paper.
+
+    python scripts/train.py --config=configs/strong/hybrid.py --data=fer2013.csv --workdir=runs/strong_hybrid
+
+The recipe is that of `fer_jax/recipe.py`. Meant for one accelerator; not yet measured.
+"""
+
+from ml_collections import ConfigDict
+
+from fer_jax.config import default_config
+from fer_jax.recipe import fine_tuning_recipe
+
+
+def get_config() -> ConfigDict:
+    config = default_config()
+    config.model.backbones = ("efficientnet_b0", "mobilenet_v2")
+    fine_tuning_recipe(config)
+    return config

@@ -1,0 +1,198 @@
+"""What `scripts/benchmark.py --what` can measure: each a function from the settings to a `Section`."""
+
+import contextlib
+import dataclasses
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from fer_jax.benchmarking.cost import roofline
+from fer_jax.benchmarking.depthwise_shapes import depthwise_shapes, direction_seconds
+from fer_jax.benchmarking.devices import Peak
+from fer_jax.benchmarking.peer import torch_peer
+from fer_jax.benchmarking.rounds import Runner, Speed, interleave
+from fer_jax.benchmarking.runners import TrainRunner, eval_runner, input_runners
+from fer_jax.data.augment import NO_AUGMENTATION
+from fer_jax.models.depthwise import LOWERINGS
+from fer_jax.models.fernet import BACKBONES
+from fer_jax.training.checkpoint import Checkpoints
+from fer_jax.training.compile_cache import empty_compile_cache
+
+OURS = "fer_jax"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to measure and how often; `peak` holds the limits of the device, `peer_python` an interpreter or None."""
+
+    config: ConfigDict
+    peak: Peak
+    rounds: int
+    steps: int
+    peer_python: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """The result of one measurement: speeds that were taken in turn, single figures by name, or rows of a table."""
+
+    what: str
+    title: str
+    speeds: dict[str, Speed] = dataclasses.field(default_factory=dict)
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
+    rows: list[dict[str, float | str]] = dataclasses.field(default_factory=list)
+
+
+def train(settings: Settings) -> Section:
+    """The training step, beside the peer's; its start, cold and from the cache; its cost beside the device's limits."""
+    config = settings.config
+    with empty_compile_cache():
+        cold = TrainRunner(config)
+        first_step, compilation = cold.first_step_seconds, cold.compile_seconds
+        del cold
+        jax.clear_caches()
+        runner = TrainRunner(config)
+    images = config.train.batch_size
+    with _beside_peer(settings, "train", images, runner) as runners:
+        speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
+    seconds = images / speeds[OURS].median
+    bounds = roofline(runner.cost, settings.peak, config.model.dtype)
+    per_device = images / jax.device_count()
+    figures = {
+        "time to first step, cold (s)": first_step,
+        "time to first step, compiled programs cached (s)": runner.first_step_seconds,
+        "compilation of the step, cold (s)": compilation,
+        "compilation of the step, cached (s)": runner.compile_seconds,
+        "compute (GFLOP an image)": runner.cost.flops / per_device / 1e9,
+        "memory traffic as XLA counts it (MB an image)": runner.cost.num_bytes / per_device / 1e6,
+        "share of the device's peak compute (%)": 100 * bounds.compute_seconds / seconds,
+        "share of the device's peak memory bandwidth, by XLA's count (%)": 100 * bounds.memory_seconds / seconds,
+        "memory of the step: arguments, results, temporaries (MiB)": runner.cost.peak_bytes / 2**20,
+        **_peak_memory(),
+    }
+    return Section("train", f"Training step, batch {images}", speeds, figures)
+
+
+def evaluate(settings: Settings) -> Section:
+    """The forward pass as evaluation and prediction run it, beside the peer's."""
+    batch_size = settings.config.eval.batch_size
+    with _beside_peer(settings, "eval", batch_size, eval_runner(settings.config)) as runners:
+        speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
+    return Section("eval", f"Evaluation, batch {batch_size}", speeds)
+
+
+def make_input(settings: Settings) -> Section:
+    """Where the time of a training step goes: the fetch of the batch and its augmentation, alone and in the step.
+
+    The last two rows are the step on images that need neither augmentation nor resize, and the whole step; their
+    difference is what the augmentation costs within the compiled step.
+    """
+    plain = settings.config.copy_and_resolve_references()
+    plain.augment.update(vars(NO_AUGMENTATION))
+    runners = {
+        **input_runners(settings.config),
+        "step without augmentation and resize": TrainRunner(plain, images_at_input_size=True),
+        "training step": TrainRunner(settings.config),
+        "evaluation": eval_runner(settings.config),
+    }
+    speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
+    step = speeds["training step"].median
+    shares = {
+        f"{name}: share of the step's time (%)": 100 * step / speeds[name].median
+        for name in speeds
+        if name.startswith("fetch")
+    }
+    within = 100 * (1 - step / speeds["step without augmentation and resize"].median)
+    figures = {**shares, "augmentation and resize within the step (%)": within}
+    return Section("input", f"Input, batch {settings.config.train.batch_size}", speeds, figures)
+
+
+def checkpoint(settings: Settings) -> Section:
+    """Saving and restoring the whole state on the disk of the temporary folder, median of the rounds."""
+    state = TrainRunner(settings.config).state
+    held, whole, restore = [], [], []
+    for _ in range(settings.rounds):
+        with tempfile.TemporaryDirectory(prefix="fer_jax_benchmark_") as folder:
+            start = time.perf_counter()
+            with Checkpoints(Path(folder)) as checkpoints:
+                checkpoints.save_last(1, state, {})
+                held.append(time.perf_counter() - start)
+            whole.append(time.perf_counter() - start)
+            size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+            start = time.perf_counter()
+            with Checkpoints(Path(folder)) as checkpoints:
+                jax.block_until_ready(checkpoints.restore_last(state)[0])
+            restore.append(time.perf_counter() - start)
+    figures = {
+        "size (MB)": size / 1e6,
+        "save: training waits (s)": statistics.median(held),
+        "save: until it is on disk (s)": statistics.median(whole),
+        "restore (s)": statistics.median(restore),
+    }
+    return Section("checkpoint", f"Checkpoint, median of {settings.rounds}", figures=figures)
+
+
+def depthwise(settings: Settings) -> Section:
+    """Each lowering in the whole training step, and in every distinct depthwise convolution of the backbones by itself.
+
+    The rows give milliseconds, direction by direction, and how often the convolution occurs in the network.
+    """
+    config = settings.config
+    runners = {}
+    for lowering in LOWERINGS[1:]:
+        variant = config.copy_and_resolve_references()
+        variant.model.depthwise_lowering = lowering
+        runners[f"training step, {lowering}"] = TrainRunner(variant)
+    speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
+    del runners
+    shapes = {}
+    for name in config.model.backbones:
+        for shape, count in depthwise_shapes(BACKBONES[name], config.model.input_size).items():
+            shapes[shape] = shapes.get(shape, 0) + count
+    rows = []
+    for shape, count in shapes.items():
+        found = direction_seconds(shape, config.train.batch_size, config.model.dtype, rounds=settings.rounds)
+        row = {"shape": str(shape), "times": count}
+        for direction, by_lowering in found.items():
+            row |= {f"{direction}, {lowering} (ms)": 1e3 * seconds for lowering, seconds in by_lowering.items()}
+        rows.append(row)
+    return Section("depthwise", f"Depthwise convolutions, batch {config.train.batch_size}", speeds, rows=rows)
+
+
+SECTIONS: dict[str, Callable[[Settings], Section]] = {
+    "train": train,
+    "eval": evaluate,
+    "input": make_input,
+    "checkpoint": checkpoint,
+    "depthwise": depthwise,
+}
+"""What can be measured, by the name that `--what` takes."""
+
+
+@contextlib.contextmanager
+def _beside_peer(settings: Settings, what: str, batch_size: int, ours: Runner) -> Iterator[dict[str, Runner]]:
+    """Our runner by name, and the peer's beside it where one is asked for."""
+    if settings.peer_python is None:
+        yield {OURS: ours}
+        return
+    with torch_peer(settings.config, what, batch_size, settings.peer_python) as peer:
+        yield {OURS: ours, peer.name: peer}
+
+
+def _peak_memory() -> dict[str, float]:
+    """The most memory that was in use so far: the device's where it counts that, else the process's."""
+    counts = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in counts:
+        return {"peak memory of the device so far (MiB)": counts["peak_bytes_in_use"] / 2**20}
+    # Linux counts KiB, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return {
+        "peak memory of the process so far (MiB)": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    }

@@ -1,0 +1,83 @@
+"""The training step of `train.py` for a config and a mesh, built from shapes alone or with arrays to run it on."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from ml_collections import ConfigDict
+
+from fer_jax.config import model_spec
+from fer_jax.data.resident import Batch
+from fer_jax.expressions import NUM_EXPRESSIONS
+from fer_jax.models.fernet import BACKBONES, FerNetSpec
+from fer_jax.training import mesh as meshes
+from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from fer_jax.training.state import TrainState, model_definition
+from fer_jax.training.step import TrainMetrics, jit_train_step
+
+FER2013_TRAINING_IMAGES = 28709
+"""Images of the Training split, which every device holds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainProgram:
+    """A jitted training step, what it was made of, and the shapes of its arguments, placed on `mesh`."""
+
+    config: ConfigDict
+    mesh: jax.sharding.Mesh
+    spec: FerNetSpec
+    graphdef: nnx.GraphDef
+    optimizer: optax.GradientTransformation
+    step: jax.stages.Wrapped
+    state: TrainState
+    metrics: TrainMetrics
+    data: Batch
+    order: jax.ShapeDtypeStruct
+
+    def lower(self) -> jax.stages.Lowered:
+        """The step, lowered for the devices of the mesh: nothing is computed, none of them need exist here."""
+        return self.step.lower(self.state, self.metrics, self.data, self.order)
+
+
+def train_program(
+    config: ConfigDict,
+    mesh: jax.sharding.Mesh,
+    *,
+    num_images: int = FER2013_TRAINING_IMAGES,
+    image_size: int = 48,
+) -> TrainProgram:
+    """The step that `train.py` compiles for `config` on `mesh`, with `num_images` resident training images.
+
+    Raises:
+      InputError: where the batch cannot be split over the mesh.
+    """
+    batch_size = config.train.batch_size
+    meshes.check_batch_size(batch_size, mesh, "train.batch_size")
+    replicated = meshes.replicated(mesh)
+    spec = model_spec(config, [BACKBONES[name] for name in config.model.backbones], NUM_EXPRESSIONS)
+    graphdef, params, batch_stats = model_definition(spec, replicated)
+    steps = max(1, num_images // batch_size)
+    schedule = learning_rate_schedule(config.optimizer, total_steps=steps * config.train.epochs, steps_per_epoch=steps)
+    optimizer = make_optimizer(config.optimizer, schedule)
+
+    def placed(tree):
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), tree)
+
+    def integers(*shape):
+        return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=replicated)
+
+    images = jax.ShapeDtypeStruct((num_images, image_size, image_size), jnp.uint8, sharding=replicated)
+    return TrainProgram(
+        config=config,
+        mesh=mesh,
+        spec=spec,
+        graphdef=graphdef,
+        optimizer=optimizer,
+        step=jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh),
+        state=TrainState(integers(), params, batch_stats, placed(jax.eval_shape(optimizer.init, params))),
+        metrics=placed(jax.eval_shape(TrainMetrics.empty)),
+        data=Batch(images, integers(num_images), integers(num_images)),
+        order=integers(steps, batch_size),
+    )

@@ -1,0 +1,71 @@
+"""Which classes the folders of an image folder stand for: the seven expressions, or classes of the data's own."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_jax.errors import InputError
+from fer_jax.expressions import EXPRESSIONS, label_of
+
+CLASSES = ("auto", "folders")
+"""`auto`: expressions where the names are expressions; `folders`: the names as they are, whatever they mean."""
+
+_FORCE = "set config.data.classes=folders (--classes=folders) to train on the folder names as they are"
+
+
+def decide_class_names(folder: Path, names: Sequence[str], classes: str) -> tuple[str, ...]:
+    """The class names of a data set whose training folder `folder` has class folders of these names.
+
+    With `auto`, folders that all bear names of expressions (in any letter case, under the usual other names) stand
+    for the seven classes of FER2013 in their order. Where at least half do, the others are taken for mistakes. All
+    other names are classes of their own, in sorted order.
+
+    Raises `InputError` for such a mistake, for fewer than two classes, and for names that differ in letter case only.
+    """
+    unknown = [name for name in names if not _is_expression(name)]
+    if classes == "auto" and names and not unknown:
+        return EXPRESSIONS
+    if classes == "auto" and names and 2 * len(unknown) <= len(names):
+        raise InputError(
+            f"{folder / unknown[0]}: unknown class folder, while {len(names) - len(unknown)} of {len(names)} are "
+            f"expressions ({', '.join(EXPRESSIONS)}){_nearest(unknown[0], EXPRESSIONS)}; rename or remove it, "
+            f"or {_FORCE}"
+        )
+    if len(names) < 2:
+        found = f"one class folder, {names[0]!r}" if names else "no class folder"
+        raise InputError(f"{folder}: {found}; expected a folder of images for each of two classes or more")
+    by_lower = {}
+    for name in sorted(names):
+        earlier = by_lower.setdefault(name.lower(), name)
+        if earlier != name:
+            raise InputError(f"{folder}: {earlier!r} and {name!r} differ in letter case only; merge or rename them")
+    return tuple(sorted(names))
+
+
+def label_of_folder(folder: Path, class_names: Sequence[str]) -> int:
+    """The label of a class folder, by its name.
+
+    Raises `InputError` if it is none of `class_names`, which are those of the training folder or of a trained model.
+    """
+    if tuple(class_names) == EXPRESSIONS and _is_expression(folder.name):
+        return label_of(folder.name)
+    if folder.name in class_names:
+        return list(class_names).index(folder.name)
+    raise InputError(
+        f"{folder}: unknown class folder, expected {', '.join(class_names)}"
+        f"{_nearest(folder.name, class_names)}; rename or remove it"
+    )
+
+
+def _is_expression(name: str) -> bool:
+    try:
+        label_of(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    by_lower = {other.lower(): other for other in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[found[0]]!r}?" if found else ""

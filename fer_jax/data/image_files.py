@@ -1,0 +1,182 @@
+"""Image files of any size: looked through before work begins, and decoded to uint8 squares of one size when asked for.
+
+An image that is not square gives its largest centred square, so that faces keep their proportions; that is then
+resized by Pillow's bilinear filter, which averages over all pixels of a larger picture. EXIF orientation is applied.
+What has no plain 8-bit gray or RGB meaning (16 bits, CMYK, animation, transparency) is refused by name.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fer_jax.errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".tif", ".tiff", ".webp")
+"""The names of image files end in one of these, in any letter case."""
+
+_GRAY_MODES = ("1", "L", "LA")
+_MODES = (*_GRAY_MODES, "P", "PA", "RGB", "RGBA")
+
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS
+"""Files of more pixels are taken for decompression bombs: Pillow's own limit for a warning, 89 million."""
+
+_CHUNK = 1024  # Files handed to the threads at a time: a million futures at once would take a gigabyte.
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ImageFiles:
+    """Images that stay in their files: a read-only stand-in for an array uint8 [n, size, size] or [n, size, size, 3].
+
+    Attributes:
+      root: the folder that `names` are relative to.
+      names: the n files.
+      num_bytes: int64 [n], their sizes when they were listed.
+      image_shape: (size, size) for gray images, (size, size, 3) for RGB.
+    """
+
+    root: str
+    names: Sequence[str]
+    num_bytes: np.ndarray
+    image_shape: tuple[int, ...]
+
+    dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, size, size) or (n, size, size, 3)."""
+        return (len(self), *self.image_shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images once they are decoded."""
+        return len(self) * int(np.prod(self.image_shape))
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        """The decoded image at one place; raises what `decode` raises."""
+        return decode(Path(self.root, self.names[place]), self.image_shape)
+
+    def subset(self, places: np.ndarray) -> "ImageFiles":
+        """The images at `places`, integers [m]."""
+        names = tuple(self.names[place] for place in places)
+        return dataclasses.replace(self, names=names, num_bytes=self.num_bytes[places])
+
+    def read(self) -> np.ndarray:
+        """All images, decoded in threads; raises what `decode` raises."""
+        images = np.empty(self.shape, np.uint8)
+        for place, image in enumerate(_in_threads(self.__getitem__, range(len(self)))):
+            images[place] = image
+        return images
+
+    def listing(self) -> bytes:
+        """Names and sizes of the files, for a fingerprint that does not read them."""
+        return "".join(f"{name}\0{size}\n" for name, size in zip(self.names, self.num_bytes, strict=True)).encode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What the headers of image files say.
+
+    `sizes` are the different (width, height) in pixels, by area; `colour` says whether any file has a pixel that is not
+    gray; `num_bytes` int64 [n] are the sizes of the files.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    colour: bool
+    num_bytes: np.ndarray
+
+
+def survey(root: str | Path, names: Sequence[str]) -> Survey:
+    """Reads the headers of all files, and the pixels only where the header leaves open what they are.
+
+    That is the case for files with transparency, and for files with three channels until the first of them proves to
+    be coloured. Raises `InputError`, naming the first file that cannot be used.
+    """
+    found_colour = False
+
+    def look(name: str) -> tuple[tuple[int, int], bool, int]:
+        nonlocal found_colour
+        file = Path(root, name)
+
+        def header(image: Image.Image) -> tuple[tuple[int, int], bool, int]:
+            size, colour = image.size, False
+            if image.has_transparency_data:
+                _opaque(file, image)
+            if image.mode not in _GRAY_MODES and not found_colour:
+                pixels = np.asarray(image.convert("RGB"))
+                colour = bool((pixels != pixels[..., :1]).any())
+            return size, colour, os.stat(file).st_size
+
+        size, colour, num_bytes = _opened(file, header)
+        # Threads may set this at the same time, all to the same value; it only spares work.
+        found_colour = found_colour or colour
+        return size, colour, num_bytes
+
+    sizes, colours, num_bytes = zip(*_in_threads(look, names), strict=True)
+    by_area = sorted(set(sizes), key=lambda size: (size[0] * size[1], size))
+    return Survey(tuple(by_area), any(colours), np.array(num_bytes, np.int64))
+
+
+def decode(file: Path, image_shape: tuple[int, ...]) -> np.ndarray:
+    """The image as uint8 `image_shape`, (size, size) for gray or (size, size, 3) for RGB; gray and colour convert.
+
+    Raises `InputError` naming a file that is missing, damaged, or of a kind that is refused.
+    """
+    size = image_shape[0]
+
+    def pixels(image: Image.Image) -> np.ndarray:
+        # A JPEG can be decoded at a half, a quarter or an eighth of its size; twice the size asked for leaves enough
+        # for the filter. Pillow passes over the call for other formats.
+        image.draft(None, (2 * size, 2 * size))
+        image = _opaque(file, ImageOps.exif_transpose(image)).convert("RGB" if len(image_shape) == 3 else "L")
+        # Pixel for pixel the same where the image has this size already.
+        return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+
+    return _opened(file, pixels)
+
+
+def _opened(file: Path, use: Callable[[Image.Image], object]):
+    """What `use` makes of the opened image; everything that opening and decoding may raise names the file."""
+    try:
+        with Image.open(file) as image:
+            _check(file, image)
+            return use(image)
+    except InputError:
+        raise
+    except Exception as error:  # A damaged file may raise anything, from struct.error to MemoryError.
+        raise InputError(f"{file}: not a readable image: {error}; get the file anew or remove it") from error
+
+
+def _check(file: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{file}: {width} x {height} pixels, expected at most {MAX_PIXELS:,} in all; make it smaller")
+    if image.mode not in _MODES:
+        raise InputError(f"{file}: image mode {image.mode}, expected 8-bit gray or RGB; convert it first")
+    # A phone's JPEG may carry further pictures (MPO) of the same scene; the first one is the photograph.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise InputError(f"{file}: {image.n_frames} frames, expected a single image; save one frame of it")
+
+
+def _opaque(file: Path, image: Image.Image) -> Image.Image:
+    """`image` without an alpha channel, which must not hide anything."""
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    if image.getchannel("A").getextrema()[0] < 255:
+        raise InputError(f"{file}: a transparent image, expected an opaque one; put it on a background first")
+    return image.convert("RGB")
+
+
+def _in_threads(function: Callable, items: Sequence) -> Iterator:
+    """`map(function, items)`, in order; Pillow decodes without holding the interpreter's lock."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(items), _CHUNK):
+            yield from pool.map(function, items[start : start + _CHUNK])

@@ -1,0 +1,126 @@
+"""The input of training: batches out of data on the devices, or streamed to them; the loop does not see which."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from fer_jax.data import resident
+from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.image_files import ImageFiles
+from fer_jax.data.placement import place
+from fer_jax.data.resident import Batch
+from fer_jax.data.streaming import BatchStream, local_rows, training_source
+
+
+class ResidentInput:
+    """All images on every device; a step takes its batch from there (`training.step.resident_train_step`).
+
+    Attributes:
+      validation_images: uint8 [n, ...], those of the validation split.
+    """
+
+    is_resident = True
+
+    def __init__(self, data: Fer2013, *, seed: int, batch_size: int, replicated: jax.sharding.Sharding):
+        self._order_of = (seed, len(data.train), batch_size)
+        self._sharding = replicated
+        self._train = resident.to_device(data.train, replicated)
+        self.validation_images = place(data.validation.images, replicated)
+
+    def step_arguments(self) -> tuple:
+        """The shapes and placement of what `steps` yields, to compile the step for."""
+        return self._train, self._order(1)
+
+    @contextlib.contextmanager
+    def steps(self, first_step: int) -> Iterator[Iterator[tuple[Batch, jax.Array]]]:
+        """For each step from `first_step` (0 is the first) on: the training split, and the epoch's batches in order."""
+        yield self._steps(first_step)
+
+    def _steps(self, first_step: int) -> Iterator[tuple[Batch, jax.Array]]:
+        _, num_examples, batch_size = self._order_of
+        epochs, row = divmod(first_step, resident.steps_per_epoch(num_examples, batch_size))
+        for epoch in itertools.count(epochs + 1):
+            order = self._order(epoch)
+            yield from itertools.repeat((self._train, order), len(order) - row)
+            row = 0
+
+    def _order(self, epoch: int) -> jax.Array:
+        seed, num_examples, batch_size = self._order_of
+        return place(resident.epoch_order(seed, epoch, num_examples, batch_size), self._sharding)
+
+
+class StreamingInput:
+    """Images read while training goes on (`streaming`); a step gets its batch (`training.step.train_step`).
+
+    Attributes:
+      validation_images: those of the validation split, on the host or in their files.
+    """
+
+    is_resident = False
+
+    def __init__(
+        self,
+        data: Fer2013,
+        *,
+        seed: int,
+        batch_size: int,
+        total_steps: int,
+        workers: int,
+        batch_sharding: jax.sharding.Sharding,
+    ):
+        rows = local_rows(batch_sharding, batch_size)
+        self._source = training_source(data.train, seed=seed, batch_size=batch_size, steps=total_steps, rows=rows)
+        self._workers = workers
+        self._sharding = batch_sharding
+        self._batch_size = batch_size
+        self.validation_images: np.ndarray | ImageFiles = data.validation.images
+
+    def step_arguments(self) -> tuple:
+        """The shapes and placement of what `steps` yields, to compile the step for."""
+
+        def shape(dtype, *rest: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((self._batch_size, *rest), dtype, sharding=self._sharding)
+
+        images = shape(np.uint8, *self._source.split.images.shape[1:])
+        return (Batch(images, shape(np.int32), shape(np.int32)),)
+
+    @contextlib.contextmanager
+    def steps(self, first_step: int) -> Iterator[Iterator[tuple[Batch]]]:
+        """For each step from `first_step` (0 is the first) to the last: its batch. The context ends the workers."""
+        if first_step >= len(self._source):
+            yield iter(())
+            return
+        stream = BatchStream(self._source, first_step=first_step, workers=self._workers, sharding=self._sharding)
+        with contextlib.closing(stream):
+            yield ((batch,) for batch in stream)
+
+
+def make_input(
+    config: ConfigDict,
+    data: Fer2013,
+    *,
+    total_steps: int,
+    replicated: jax.sharding.Sharding,
+    batch_sharding: jax.sharding.Sharding,
+) -> tuple[ResidentInput | StreamingInput, str]:
+    """The input that `config.data.input` asks for, and one line that says which it is and why.
+
+    `replicated` puts an array on every device, `batch_sharding` splits its first axis over them.
+    """
+    kind, reason = resident.choose_input(config.data.input, data.nbytes)
+    common = {"seed": config.seed, "batch_size": config.train.batch_size}
+    if kind == "resident":
+        where = "on the devices"
+        chosen = ResidentInput(data.in_memory(), **common, replicated=replicated)
+    else:
+        readers = f"{config.data.workers} worker processes" if config.data.workers else "threads"
+        where = f"read by {readers} while training goes on"
+        chosen = StreamingInput(
+            data, **common, total_steps=total_steps, workers=config.data.workers, batch_sharding=batch_sharding
+        )
+    size = " x ".join(map(str, data.image_shape[:2])) + (" RGB" if len(data.image_shape) == 3 else " gray")
+    return chosen, f"input: {kind} ({reason}); images of {size} pixels, {where}"

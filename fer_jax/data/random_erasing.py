@@ -1,0 +1,46 @@
+"""Random erasing (Zhong et al. 2020): a rectangle of an image becomes noise, so that no part of a face is relied on.
+
+The rectangle is a comparison of pixel indices with its borders: no gather, no loop, one fused pass over the image.
+"""
+
+import jax
+import jax.numpy as jnp
+
+AREA = (0.02, 0.4)
+"""Least and greatest share of the image that is erased (Zhong et al. 2020, section 5.2)."""
+
+LEAST_ASPECT = 0.3
+"""Least ratio of the rectangle's sides, in either direction (same place)."""
+
+
+def random_rectangles(keys: jax.Array, size: int) -> jax.Array:
+    """Rectangles within images of `size` x `size` pixels: int32 [n, 4] of top, left, height, width, for keys [n].
+
+    The area is uniform, the ratio of height to width uniform in its logarithm, so that tall and wide are alike. Where
+    the paper draws again if a rectangle does not fit, the ratio is drawn here from those that do.
+    """
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (4,)))(keys)
+    area = AREA[0] + (AREA[1] - AREA[0]) * draws[:, 0]
+    # Sides sqrt(area * ratio) and sqrt(area / ratio) are at most 1 for ratios from area to 1 / area.
+    longest = -jnp.log(jnp.maximum(LEAST_ASPECT, area))
+    ratio = jnp.exp(longest * (2 * draws[:, 1] - 1))
+    sides = jnp.stack([jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)], axis=-1)
+    sides = jnp.clip(jnp.round(size * sides), 1, size).astype(jnp.int32)
+    # A float32 draw just below 1 may round up to the whole of its range.
+    places = jnp.minimum((draws[:, 2:] * (size - sides + 1)).astype(jnp.int32), size - sides)
+    return jnp.concatenate([places, sides], axis=-1)
+
+
+def erase(images: jax.Array, keys: jax.Array, probability: float) -> jax.Array:
+    """Images float32 [n, size, size] in 0..255, each with `probability` erased in a random rectangle, by keys [n].
+
+    What is erased becomes uniform noise in 0..255, an own value for each pixel (the paper's best filling).
+    """
+    size = images.shape[-1]
+    rectangle_keys, noise_keys, chance_keys = (jax.vmap(jax.random.split, (0, None))(keys, 3)[:, i] for i in range(3))
+    top, left, height, width = (x[:, None, None] for x in random_rectangles(rectangle_keys, size).T)
+    rows, columns = jnp.arange(size)[:, None], jnp.arange(size)
+    inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
+    chosen = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(chance_keys)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, (size, size), maxval=255.0))(noise_keys)
+    return jnp.where(inside & chosen[:, None, None], noise, images)

@@ -1,0 +1,92 @@
+"""Batch normalisation and the activation behind it as one function, with a derivative written by hand.
+
+Left to automatic differentiation, the forward pass keeps the centred input, the normalised one and what the
+activation's derivative needs, and the backward pass reads them all. Here it keeps the input alone: the rest is
+recomputed where it is used, two passes over the input and the gradient. `docs/performance.md` has the measurement.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+ACTIVATIONS: dict[str | None, Callable[[jax.Array], jax.Array]] = {
+    None: lambda x: x,
+    "relu6": jax.nn.relu6,
+    "swish": jax.nn.silu,
+}
+
+_AXES = (0, 1, 2)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def norm_by_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, activation: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises `x` [n, h, w, c] by the statistics of its batch, in float32, and applies an activation.
+
+    Returns:
+      The result in the dtype of `x`, and the mean and the (biased) variance of each channel, float32 [c], through
+      which no gradient flows.
+    """
+    outputs, _ = _forward(x, scale, bias, epsilon, activation)
+    return outputs
+
+
+def _forward(x, scale, bias, epsilon, activation):
+    x32 = x.astype(jnp.float32)
+    mean = jnp.mean(x32, _AXES)
+    # Both moments in one pass over x.
+    variance = jnp.maximum(jnp.mean(jnp.square(x32), _AXES) - jnp.square(mean), 0.0)
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    y = ACTIVATIONS[activation](_affine(x32, mean, inverse, scale, bias)).astype(x.dtype)
+    return (y, mean, variance), (x, mean, inverse, scale, bias)
+
+
+def _backward(epsilon, activation, residuals, cotangents):
+    x, mean, inverse, scale, bias = residuals
+    x32 = x.astype(jnp.float32)
+    gradient = cotangents[0].astype(jnp.float32)
+    if activation is not None:
+        _, derivative = jax.vjp(ACTIVATIONS[activation], _affine(x32, mean, inverse, scale, bias))
+        (gradient,) = derivative(gradient)
+    normalised = (x32 - mean) * inverse
+    dbias = jnp.sum(gradient, _AXES)
+    dscale = jnp.sum(gradient * normalised, _AXES)
+    count = x.size // x.shape[-1]
+    dx = (scale * inverse) * (gradient - (dbias + normalised * dscale) / count)
+    return dx.astype(x.dtype), dscale, dbias
+
+
+norm_by_batch.defvjp(_forward, _backward)
+
+
+def _affine(x32, mean, inverse, scale, bias):
+    return (x32 - mean) * (inverse * scale) + bias
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalisation over (batch, height, width), computed in float32 whatever the dtype of its input.
+
+    Under a mesh the batch is the global one. `momentum` is the decay of the running statistics, as in Keras. Where
+    `frozen`, training mode is evaluation mode: normalised by the running statistics, which stay as they are.
+    """
+
+    frozen = False
+
+    def __init__(self, channels: int, *, momentum: float, epsilon: float, rngs: nnx.Rngs):
+        super().__init__(channels, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, rngs=rngs)
+
+    def __call__(self, x: jax.Array, activation: str | None = None, *, train: bool) -> jax.Array:
+        """Normalises `x` [n, h, w, c], then applies one of `ACTIVATIONS`; the dtype stays."""
+        scale, bias = self.scale[...], self.bias[...]
+        if train and not self.frozen:
+            y, mean, variance = norm_by_batch(x, scale, bias, self.epsilon, activation)
+            for running, batch in ((self.mean, mean), (self.var, variance)):
+                running[...] = self.momentum * running[...] + (1 - self.momentum) * batch
+            return y
+        inverse = jax.lax.rsqrt(self.var[...] + self.epsilon)
+        y = _affine(x.astype(jnp.float32), self.mean[...], inverse, scale, bias)
+        return ACTIVATIONS[activation](y).astype(x.dtype)
