@@ -129,5 +129,6 @@ def test_two_processes_decide_save_and_stop_together(tmp_path):
     assert first["differs"] == second["differs"]
     assert "process 1 has not the same number" in first["differs"]
     assert first["restored"] == second["restored"] == 7 + 3 * 7 + 7
-    assert first["stopped"] and second["stopped"]
+    assert first["stopped"]
+    assert second["stopped"]
     assert first["asked"] == second["asked"] >= 20
