@@ -94,6 +94,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
             atomic.write_text(workdir / "freeze.txt", what_trains + "\n")
             overview = parameter_overview.get_parameter_overview(state.params)
             atomic.write_text(workdir / "parameters.txt", overview + "\n")
+        hosts.wait_for_all("has built the network")
 
         # ---- The data, on the devices or on their way.
         inputs, how_it_is_read = make_input(
