@@ -1,6 +1,7 @@
 """Predictions of a trained network: exact over every image, whatever the batch size and the number of devices."""
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import RESIDENT_LIMIT, padded_batches
 from fer_jax.data.streaming import in_order
 from fer_jax.models.fernet import BACKBONES
+from fer_jax.training import hosts
 from fer_jax.training import mesh as meshes
 from fer_jax.training.checkpoint import find_model
 from fer_jax.training.state import model_definition
@@ -47,6 +49,7 @@ class Predictor:
             out_shardings=meshes.replicated(mesh),
         )
         self._batch_step = jax.jit(functools.partial(predict_batch, **fixed), out_shardings=meshes.replicated(mesh))
+        self._compiled = False
 
     def __call__(
         self,
@@ -62,11 +65,18 @@ class Predictor:
         """
         batch_size = min(self._batch_size, _round_up(len(images), self._mesh.size))
         if isinstance(images, jax.Array):
-            batches = padded_batches(len(images), batch_size)
-            steps = (self._step(params, batch_stats, images, ids) for ids in batches)
+            step = self._step
+            batches = ((images, ids) for ids in padded_batches(len(images), batch_size))
         else:
-            batches = in_order(images, batch_size, self._split_batch)
-            steps = (self._batch_step(params, batch_stats, batch) for batch in batches)
+            step = self._batch_step
+            batches = ((batch,) for batch in in_order(images, batch_size, self._split_batch))
+        first = next(batches)
+        if not self._compiled:
+            # The call below takes it from JAX's cache. Processes compile at different speeds.
+            step.lower(params, batch_stats, *first).compile()
+            hosts.wait_for_all("has compiled the evaluation")
+            self._compiled = True
+        steps = (step(params, batch_stats, *batch) for batch in itertools.chain([first], batches))
         logits = []
         upcoming = next(steps)
         for following in steps:

@@ -99,6 +99,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
             atomic.write_text(workdir / "freeze.txt", what_trains + "\n")
             overview = parameter_overview.get_parameter_overview(state.params)
             atomic.write_text(workdir / "parameters.txt", overview + "\n")
+        hosts.wait_for_all("has built the network")
 
         # ---- The data, on the devices or on their way.
         cached = config.train.cached_views > 0

@@ -45,7 +45,7 @@ MINI = dataclasses.replace(TINY, name="mini", stages=TINY.stages[:2], top_channe
 """What a hybrid with `TINY` takes beside it."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository."""
     return REPOSITORY

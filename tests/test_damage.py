@@ -18,7 +18,7 @@ from fer_jax.train import train
 from fer_jax.training.checkpoint import find_model
 from fer_jax.training.checksums import FILE_NAME, find_damage, write_checksums
 from fer_jax.training.metrics_log import read_metrics
-from fer_jax.training.step import jit_train_step
+from fer_jax.training.step import jit_epoch_step
 
 
 def largest_file(folder):
@@ -187,7 +187,7 @@ def test_state_that_is_not_finite_is_not_saved(make_tiny_config, faces, tmp_path
     """Loss and gradients are fine, a statistic is not; the state saved last is from before."""
     config = make_tiny_config()
     config.train.checkpoint_every_steps = 1
-    monkeypatch.setattr("fer_jax.train.jit_train_step", lambda *a, **k: SpoiltStep(jit_train_step(*a, **k), at=3))
+    monkeypatch.setattr("fer_jax.train.jit_epoch_step", lambda *a, **k: SpoiltStep(jit_epoch_step(*a, **k), at=3))
     with pytest.raises(InputError, match=r"not finite at step 3, .*; the state after step 2 is whole"):
         train(config, faces, tmp_path)
     assert find_steps(tmp_path) == [1, 2]

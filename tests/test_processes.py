@@ -24,11 +24,13 @@ ARGUMENTS = [
     # Everything that draws random numbers or keeps statistics, and all that a state can hold.
     "--config.model.drop_path=0.2",
     "--config.model.dropout=0.2",
+    "--config.train.ema_decay=0.9",
     "--config.train.batch_size=16",
     "--config.train.log_every_steps=3",
+    "--config.augment.rotation_range=10.0",
+    "--config.augment.width_shift_range=0.1",
     "--data=synthetic:64",
 ]
-STEPS_PER_EPOCH = 4
 
 
 class Training:
@@ -69,55 +71,110 @@ class Training:
 def nothing_left_running():
     """Whatever a test leaves running when it fails ends with it."""
     yield
+    end_all()
+
+
+def end_all():
     for training in Training.started:
         training.process.kill()
         training.wait()
     Training.started.clear()
 
 
-@pytest.mark.slow
-def test_killed_at_random_moments(repository, tmp_path, assert_same_run):
-    """At least 20 SIGKILLs, some in the middle of a checkpoint; every run that gets to its end is the whole one."""
-    arguments = ["--config.train.epochs=6", "--config.train.checkpoint_every_steps=1"]
-    assert Training(repository, tmp_path / "whole", *arguments).wait() == 0
-    moments, kills, writing, ended = random.Random(0), 0, 0, 0
-    while kills < 20 or not ended:
-        training = Training(repository, tmp_path / "killed", *arguments)
-        # Most of them while it trains and saves, half of these in the middle of saving; some while it starts.
-        training_begun = moments.random() < 0.8
-        if training_begun:
-            training.wait_for("step compiled")
-            if moments.random() < 0.5:
-                while training.process.poll() is None and not unfinished(tmp_path / "killed"):
-                    time.sleep(0.001)
-                time.sleep(moments.uniform(0, 0.05))
-            else:
-                time.sleep(moments.uniform(0, 3.0))
-        else:
-            time.sleep(moments.uniform(0, 10.0))
-        training.process.kill()
-        status = training.wait()
-        if status == 0:
-            ended += 1
-            assert_same_run(tmp_path / "killed", tmp_path / "whole")
-            shutil.rmtree(tmp_path / "killed")
-        else:
-            assert status == -signal.SIGKILL, training.output()
-            kills += 1
-            # What an earlier kill left has been cleared away once training begins.
-            writing += training_begun and unfinished(tmp_path / "killed")
-            print(f"kill {kills}, {writing} so far while a checkpoint was written", flush=True)
-        if kills >= 20 and not ended:
-            assert Training(repository, tmp_path / "killed", *arguments).wait() == 0
-            assert_same_run(tmp_path / "killed", tmp_path / "whole")
-            ended += 1
-    print(f"{kills} kills, {writing} of them while a checkpoint was written, {ended} runs that ended")
-    assert writing
+def newest_step(workdir):
+    """The step of the newest checkpoint to go on from, 0 without any."""
+    steps = (path.name for path in workdir.glob("checkpoints/last/*"))
+    return max((int(step) for step in steps if step.isdigit()), default=0)
 
 
 def unfinished(workdir):
     """Whether a checkpoint is half-written."""
     return any(workdir.glob("checkpoints/*/*tmp*"))
+
+
+def kill_after(process, workdir, steps, delay, *, writing, timeout=600):
+    """Kills `process` `delay` seconds after it has saved `steps` more steps, or after it next begins to save one.
+
+    Returns the step of the newest checkpoint, and whether another one was being written; None if the run ended first.
+    """
+    end, wanted = time.monotonic() + timeout, newest_step(workdir) + steps
+    while newest_step(workdir) < wanted or (writing and not unfinished(workdir)):
+        if process.poll() is not None:
+            return None
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.kill()
+    status = process.wait()
+    assert status in (0, -signal.SIGKILL)
+    return None if status == 0 else (newest_step(workdir), unfinished(workdir))
+
+
+_TINY_RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from conftest import BACKBONES, TINY, tiny_config
+from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.train import train
+BACKBONES[TINY.name] = TINY
+config = tiny_config()
+config.train.checkpoint_every_steps = 1
+train(config, synthetic_faces(64, 30, 17, seed=0), Path(sys.argv[1]))
+"""
+
+
+def test_killed_twice_and_gone_on_with(whole_run, repository, tmp_path, assert_same_run):
+    """The small version of the test below."""
+    command = [sys.executable, "-c", _TINY_RUN, str(tmp_path / "run")]
+    for _ in range(2):
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(command, cwd=repository, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            killed = kill_after(process, tmp_path / "run", 2, 0.01, writing=True)
+        finally:
+            process.kill()
+            process.wait()
+        assert killed, (tmp_path / "log").read_text()
+    subprocess.run(command, cwd=repository, check=True, timeout=600)
+    assert_same_run(tmp_path / "run", whole_run[0])
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(repository, tmp_path, assert_same_run):
+    """At least 20 SIGKILLs that each cost some work, most while a checkpoint is written, and some more at the start."""
+    workdir, arguments = tmp_path / "killed", ["--config.train.epochs=16", "--config.train.checkpoint_every_steps=1"]
+    start = time.monotonic()
+    assert Training(repository, tmp_path / "whole", *arguments).wait() == 0
+    whole_seconds = time.monotonic() - start
+    moments, kills, writing, early, ended = random.Random(0), 0, 0, 0, 0
+    while kills < 20 or not ended:
+        training = Training(repository, workdir, *arguments)
+        if kills >= 20:
+            assert training.wait() == 0, training.output()
+            killed = None
+        elif moments.random() < 0.15:
+            time.sleep(moments.uniform(0, min(10.0, whole_seconds)))
+            training.process.kill()
+            killed = None if training.wait() == 0 else (newest_step(workdir), False)
+            early += killed is not None
+        else:
+            aimed = moments.random() < 0.5
+            delay = moments.uniform(0, 0.05 if aimed else 0.3)
+            killed = kill_after(training.process, workdir, moments.randint(1, 3), delay, writing=aimed)
+            kills += killed is not None
+        if killed is None:
+            assert training.wait() == 0, training.output()
+            assert_same_run(workdir, tmp_path / "whole")
+            ended += 1
+            shutil.rmtree(workdir)
+            continue
+        step, torn = killed
+        writing += torn
+        print(f"{kills} kills, {early} more at the start; step {step}{', a checkpoint torn' * torn}", flush=True)
+    print(f"{kills} kills in training, {writing} of them while a checkpoint was written; {early} at the start")
+    print(f"{ended} runs came to their end, all as the whole one")
+    assert writing >= 5
 
 
 @pytest.mark.slow
@@ -172,34 +229,55 @@ def start_two(repository, workdir, *arguments):
     ]
 
 
+# More questions whether to stop than steps, and saves in between: both are counted, by JAX and by Orbax.
+TOGETHER = ["--config.train.epochs=24", "--config.train.checkpoint_every_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(repository, tmp_path_factory):
+    """The folder of a run of two processes that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("together") / "whole"
+    both = start_two(repository, workdir, *TOGETHER)
+    try:
+        assert [each.wait() for each in both] == [0, 0], [each.output() for each in both]
+    finally:
+        end_all()
+    return workdir
+
+
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_stop_together(repository, tmp_path, assert_same_run):
-    """The same result as one process of as many devices; stopped by a signal to one of them, and gone on with."""
-    arguments = ["--config.train.epochs=8"]
-    assert [each.wait() for each in start_two(repository, tmp_path / "whole", *arguments)] == [0, 0]
-    assert Training(repository, tmp_path / "one", *arguments, devices=4).wait() == 0
-    assert_close(tmp_path / "whole", tmp_path / "one")
-    both = start_two(repository, tmp_path / "stopped", *arguments)
-    assert both[0].wait_for(r"step +\d+/")
+def test_two_processes_train_as_one(repository, whole_of_two, tmp_path):
+    """The same result as one process of as many devices."""
+    assert Training(repository, tmp_path / "one", *TOGETHER, devices=4).wait() == 0
+    assert_close(whole_of_two, tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together(repository, whole_of_two, tmp_path, assert_same_run):
+    """Stopped by a signal to one of them, at the same step, and gone on with."""
+    both = start_two(repository, tmp_path / "stopped", *TOGETHER)
+    assert both[0].wait_for(r"epoch 3:"), [each.output() for each in both]
     both[1].process.terminate()
-    assert [each.wait() for each in both] == [75, 75], [each.output() for each in both]
-    assert [each.wait() for each in start_two(repository, tmp_path / "stopped", *arguments)] == [0, 0]
-    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+    assert [each.wait(timeout=120) for each in both] == [75, 75], [each.output() for each in both]
+    steps = {re.search(r"stopped after step (\d+) of", each.output())[1] for each in both}
+    assert len(steps) == 1
+    assert [each.wait() for each in start_two(repository, tmp_path / "stopped", *TOGETHER)] == [0, 0]
+    assert_same_run(tmp_path / "stopped", whole_of_two)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_other_process_ends_when_one_is_killed(victim, repository, tmp_path, assert_same_run):
-    arguments = ["--config.train.epochs=12", "--config.train.checkpoint_every_steps=3"]
-    assert [each.wait() for each in start_two(repository, tmp_path / "whole", *arguments)] == [0, 0]
-    both = start_two(repository, tmp_path / "run", *arguments)
-    assert both[0].wait_for(r"epoch 2:")
+def test_other_process_ends_when_one_is_killed(victim, repository, whole_of_two, tmp_path, assert_same_run):
+    both = start_two(repository, tmp_path / "run", *TOGETHER)
+    assert both[0].wait_for(r"epoch 2:"), [each.output() for each in both]
     both[victim].process.kill()
     start = time.monotonic()
     assert both[1 - victim].wait(timeout=90) not in (0, 75)
-    assert time.monotonic() - start < 60
-    assert [each.wait() for each in start_two(repository, tmp_path / "run", *arguments)] == [0, 0]
-    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    seconds = time.monotonic() - start
+    print(f"process {1 - victim} ended with {both[1 - victim].process.returncode} after {seconds:.0f} s")
+    assert seconds < 60
+    assert [each.wait() for each in start_two(repository, tmp_path / "run", *TOGETHER)] == [0, 0]
+    assert_same_run(tmp_path / "run", whole_of_two)
 
 
 @pytest.mark.slow

@@ -124,6 +124,18 @@ class Checkpoints:
         self._best.close()
 
 
+class _Manager(ocp.CheckpointManager):
+    """Leaves the question whether to stop to `fer_jax.training.preemption`.
+
+    Orbax asks it too: when a save begins, and in process 0 again from a thread when it ends. Each time it tells the
+    service that counts these questions a number of its own, the step. Processes whose counts are mixed up miss the
+    place where to stop, or stop at different ones and wait for each other.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class _Writer:
     """Writes one folder of checkpoints, the two newest of which stay."""
 
@@ -131,7 +143,7 @@ class _Writer:
         self._folder = folder.resolve()
         self._step = 0
         self._manager = self._guarded(
-            lambda: ocp.CheckpointManager(
+            lambda: _Manager(
                 self._folder,
                 options=ocp.CheckpointManagerOptions(
                     max_to_keep=2,
