@@ -151,7 +151,13 @@ def test_train_command_reads_the_folder_as_its_options_say(folder, repository, t
     given = []
     overrides = ["--config.data.image_size=40", "--config.data.input=streaming", "--config.data.classes=folders"]
     arguments = [f"--config={repository / 'configs' / 'quickstart.py'}", f"--data={folder}", "--workdir=unused"]
-    replaced = {"train": lambda config, data, workdir: given.append(data), "enable_compile_cache": lambda: None}
+
+    def train(config, data, workdir, **_):
+        given.append(data)
+
+    # What the command sets for its process is not to be set for that of the tests.
+    left_alone = dict.fromkeys(("enable_compile_cache", "keep_freed_memory"), lambda: None)
+    replaced = {"train": train, **left_alone}
     run_script(repository, "train", *arguments, *overrides, monkeypatch=monkeypatch, **replaced)
     assert isinstance(given[0].train.images, ImageFiles)
     assert given[0].image_shape == (40, 40, 3)
