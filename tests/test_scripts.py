@@ -30,6 +30,16 @@ def test_train_says_where_its_results_lie(trained):
     assert "img/s" in result.stdout
 
 
+def test_compare_runs_writes_picture_and_table(trained, repository, tmp_path):
+    workdir, _ = trained
+    run(repository, "compare_runs.py", workdir, f"--out={tmp_path / 'curves.png'}")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "| mobilenet_v2, scratch, 32 px | " in (tmp_path / "curves.md").read_text()
+    wrong = run(repository, "compare_runs.py", workdir, f"--out={tmp_path / 'curves.pdf'}", check=False)
+    assert wrong.returncode == 2
+    assert "ends in .png" in wrong.stderr
+
+
 def test_evaluate_writes_the_whole_report(trained, repository, tmp_path):
     workdir, _ = trained
     out = tmp_path / "report"

@@ -1,9 +1,6 @@
 """Runs side by side: named by what tells them apart, drawn and listed epoch by epoch."""
 
-import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -47,15 +44,3 @@ def test_run_without_a_whole_epoch_is_named(whole_run, tmp_path):
     shutil.copy(whole_run[0] / "run.json", tmp_path)
     with pytest.raises(InputError, match="no whole epoch yet"):
         named_runs([tmp_path])
-
-
-def test_command_writes_picture_and_table(whole_run, repository, tmp_path):
-    command = [sys.executable, repository / "scripts" / "compare_runs.py", whole_run[0]]
-    subprocess.run([*command, f"--out={tmp_path / 'curves.png'}"], check=True)
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((whole_run[0] / "run.json").read_text())["backbones"][0]["name"] in (
-        (tmp_path / "curves.md").read_text()
-    )
-    wrong = subprocess.run([*command, f"--out={tmp_path / 'curves.pdf'}"], capture_output=True, text=True)
-    assert wrong.returncode == 2
-    assert "ends in .png" in wrong.stderr

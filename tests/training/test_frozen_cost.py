@@ -5,6 +5,7 @@ import statistics
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -36,7 +37,8 @@ class Runner:
         optimizer = make_table_optimizer(config.optimizer, schedule, table, epoch=1, steps_per_epoch=100)
         self.state = create_state(params, batch_stats, optimizer, replicated, ever_trains=table.ever_trains)
         self.metrics = jax.device_put(TrainMetrics.empty(), replicated)
-        self.data = resident.to_device(synthetic_faces(BATCH, 7, 7, seed=0).train, replicated)
+        self.faces = synthetic_faces(BATCH, 7, 7, seed=0).train
+        self.data = resident.to_device(self.faces, replicated)
         self.order = jax.device_put(np.arange(BATCH, dtype=np.int32)[None], replicated)
         step = jit_epoch_step(config, self.spec, table, schedule, epoch=1, steps_per_epoch=100, mesh=self.mesh)
         self.step = step.lower(self.state, self.metrics, self.data, self.order).compile()
@@ -61,7 +63,7 @@ def test_frozen_hybrid_takes_a_fraction_of_the_time(repository):
     predict = functools.partial(
         predict_step, graphdef=graphdef, input_size=SIZE, batch_sharding=meshes.split_batch(frozen.mesh)
     )
-    arguments = frozen.state.params, frozen.state.batch_stats, frozen.data.images, frozen.order[0]
+    arguments = frozen.state.params, frozen.state.batch_stats, jnp.asarray(frozen.faces.images), frozen.order[0]
     forward = jax.jit(predict).lower(*arguments).compile().cost_analysis()["flops"]
     # In training a matrix product is done three times, once in the forward pass; Adam takes some 15 operations.
     parameters = sum(leaf.size for leaf in jax.tree.leaves(frozen.state.params["classifier"]))

@@ -50,7 +50,8 @@ class Training:
             average=config.train.ema_decay > 0,
         )
         self.start = jax.device_get(self.state)
-        self.data = resident.to_device(synthetic_faces(16, 7, 7, seed=0).train, replicated)
+        self.faces = synthetic_faces(16, 7, 7, seed=0).train
+        self.data = resident.to_device(self.faces, replicated)
         self.order = jax.device_put(np.tile(np.arange(16, dtype=np.int32), (STEPS_PER_EPOCH, 1)), replicated)
         self.metrics = jax.device_put(TrainMetrics.empty(), replicated)
 
@@ -138,7 +139,7 @@ def test_frozen_step_learns_the_classifier_on_the_features_of_evaluation(plain_c
     training = Training(plain_config, backbones, FROZEN).run(3)
     start = jax.tree.map(jnp.asarray, training.start)
     graphdef, *_ = model_definition(training.spec, meshes.replicated(training.mesh))
-    images = jax.image.resize(training.data.images.astype(jnp.float32), (16, 32, 32), "linear", antialias=False)
+    images = jax.image.resize(training.faces.images.astype(jnp.float32), (16, 32, 32), "linear", antialias=False)
     features = jax.jit(lambda images: nnx.merge(graphdef, start.params, start.batch_stats).features(images))(images)
 
     def loss(classifier):
@@ -164,7 +165,7 @@ def test_frozen_step_costs_a_forward_pass_and_the_classifier(plain_config, backb
         predict_step, graphdef=graphdef, input_size=32, batch_sharding=meshes.split_batch(training.mesh)
     )
     state = training.state
-    arguments = state.params, state.batch_stats, training.data.images, training.order[0]
+    arguments = state.params, state.batch_stats, jnp.asarray(training.faces.images), training.order[0]
     forward_flops = jax.jit(forward).lower(*arguments).compile().cost_analysis()["flops"]
     # Two more matrix products for a gradient, and Adam takes some 15 operations a parameter.
     classifier = sum(leaf.size for leaf in jax.tree.leaves(state.params["classifier"]))

@@ -52,8 +52,12 @@ import jax, jax.numpy as jnp, numpy as np
 from fer_jax.data.placement import place
 from fer_jax.errors import InputError
 from fer_jax.training import hosts, mesh as meshes
+from fer_jax.config import default_config
 from fer_jax.data.placement import place
+from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.training.checkpoint import Checkpoints
+from fer_jax.training.run_folder import describe
 from fer_jax.training.preemption import StopRequests
 from fer_jax.training.state import TrainState
 
@@ -77,8 +81,11 @@ replicated = meshes.replicated(meshes.make_mesh())
 def state(value):
     number = np.float32(value)
     return place(TrainState(np.int32(value), {"a": np.full(3, number)}, {}, (number,)), replicated)
+faces, backbones = synthetic_faces(8, 1, 2, seed=0), initial_backbones("scratch", ("mobilenet_v2",))
+progress = {"epoch": 0, "step": 7, "epoch_seconds": 0.0, "best": None, "history": []}
+record = describe(default_config(), faces, backbones) | progress
 with Checkpoints(Path(folder)) as checkpoints:
-    checkpoints.save_last(7, state(7), (), {"best": None})
+    checkpoints.save_last(7, state(7), (), record)
     checkpoints.wait()
 with Checkpoints(Path(folder)) as checkpoints:
     restored, _, record = checkpoints.restore_last(state(0), ())

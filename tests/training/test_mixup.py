@@ -72,12 +72,13 @@ def test_step_mixes_images_and_targets(make_tiny_config, mini_backbone):
 
     graphdef, *_ = model_definition(spec, meshes.replicated(mesh), trains)
     params, batch_stats = create_model(spec, config.seed)
-    data = resident.to_device(synthetic_faces(16, 7, 7, seed=0).train, meshes.replicated(mesh))
+    faces = synthetic_faces(16, 7, 7, seed=0).train
+    data = resident.to_device(faces, meshes.replicated(mesh))
 
     # The third of the keys that the seed is split into; the first is for augmentation, the second for the model.
     key = jax.random.split(jax.random.key(config.seed), 3)[2]
     weights = mixing_weights(example_keys(key, 0, data.row_ids), 0.5)
-    images = mix(resize(data.images, 32), weights)
+    images = mix(resize(jnp.asarray(faces.images), 32), weights)
     logits = jax.jit(lambda images: nnx.merge(graphdef, params, batch_stats)(images))(images)
     targets = mix(optax.smooth_labels(jax.nn.one_hot(data.labels, 7), 0.1), weights)
     expected = optax.softmax_cross_entropy(logits, targets).mean()
