@@ -140,7 +140,7 @@ class _Writer:
     """Writes one folder of checkpoints, the two newest of which stay."""
 
     def __init__(self, folder: Path):
-        self._folder = folder.resolve()
+        self._folder = folder.absolute()
         self._step = 0
         self._manager = self._guarded(
             lambda: _Manager(
