@@ -41,7 +41,7 @@ class Predictor:
         cached: bool = False,
     ):
         self._mesh = mesh
-        self._batch_size = -(-batch_size // mesh.size) * mesh.size
+        self._batch_size = _round_up(batch_size, mesh.size)
         fixed = {"graphdef": graphdef, "input_size": input_size, "flip": flip, "cached": cached}
         self._split_batch = meshes.split_batch(mesh)
         self._step = jax.jit(

@@ -20,7 +20,7 @@ from fer_jax.data.streaming import BatchStream, local_rows, training_source
 class ResidentInput:
     """All of `train` on the devices; a step takes its batch from there (`training.step.resident_train_step`).
 
-    `train` is a `Batch` of the whole split, or what else has `labels` and `take`.
+    `train` is a `resident.ResidentSplit`, or what else has `labels` and `take`.
 
     Attributes:
       evaluated: by name, the images of the splits that are evaluated after each epoch, uint8 [n, ...].

@@ -9,6 +9,7 @@ from fer_jax.data.folder_reader import FolderOptions, read_folder
 from fer_jax.data.inspection import differs_from_published
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
+from fer_jax.user_path import user_path
 
 _log = logging.getLogger("fer_jax")
 
@@ -51,15 +52,10 @@ def load(
     if name == "synthetic":
         _refuse_folder_options(text, validation_fraction, folder)
         return _synthetic(text, count)
-    try:
-        path = Path(text).expanduser()
-        exists = path.exists()
-    except (OSError, RuntimeError) as error:  # a name too long for a file system, a user without a home
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{text}: cannot be looked up ({reason}); {_ACCEPTED}") from error
+    path = user_path(text, f"{text}:", f"; {_ACCEPTED}")
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise InputError(f"{path}: pickles are not read, since unpickling runs code from the file; {_ACCEPTED}")
-    if not exists:
+    if not path.exists():
         raise InputError(f"{path}: no such file or folder; {_ACCEPTED}")
     if path.is_file() and path.suffix.lower() == ".csv":
         _refuse_folder_options(text, validation_fraction, folder)

@@ -10,6 +10,7 @@ from fer_jax.models.fernet import BACKBONES
 from fer_jax.models.inverted_residual import BackboneSpec
 from fer_jax.pretrained.manifest import SOURCES, converted_place
 from fer_jax.pretrained.weights import read_weights
+from fer_jax.user_path import user_path
 
 LIBRARIES = ("keras", "torchvision")
 """Values of `config.init` that stand for this library's weights of every backbone."""
@@ -80,13 +81,8 @@ def _place(init: str, entry: str) -> Path:
                 "or train without it by --config.init=scratch"
             )
         return place
-    try:
-        place = Path(entry).expanduser()
-        found = place.is_file()
-    except (OSError, RuntimeError) as error:  # a name too long for a file system, a user without a home
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"config.init={init}: {entry!r} cannot be looked up ({reason})") from error
-    if not found:
+    place = user_path(entry, f"config.init={init}: {entry!r}")
+    if not place.is_file():
         near = difflib.get_close_matches(name, SOURCES, n=3, cutoff=0.4)
         raise InputError(
             f"config.init={init}: {entry!r} is neither a file nor the name of weights "

@@ -1,0 +1,19 @@
+"""Paths as users give them."""
+
+from pathlib import Path
+
+from fer_jax.errors import InputError
+
+
+def user_path(text: str, what: str, advice: str = "") -> Path:
+    """The path that `text` names, `~` resolved, of which `exists` and its like can be asked.
+
+    Raises `InputError`, which begins with `what` and ends with `advice`, for a name that no file system can look up.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # a name too long for a file system, a user without a home
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{what} cannot be looked up ({reason}){advice}") from error
+    return path
