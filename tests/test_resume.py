@@ -1,6 +1,5 @@
 """A run stopped anywhere and started again ends as one that nothing stopped, to the bit."""
 
-import os
 import signal
 
 import numpy as np
@@ -19,7 +18,7 @@ def stop_at(call, number, monkeypatch):
 
     def signalled(self):
         if next(calls) == call:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         return requested(self)
 
     monkeypatch.setattr(StopRequests, "requested", signalled)
@@ -170,7 +169,7 @@ def test_handlers_are_left_alone_outside_the_block():
     earlier = signal.getsignal(signal.SIGTERM)
     with StopRequests() as stopping:
         assert not stopping.requested()
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert stopping.requested()
         # A second signal would end the process at once.
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL == signal.getsignal(signal.SIGINT)

@@ -109,7 +109,7 @@ def test_run_is_stopped_and_goes_on_and_its_checkpoint_is_a_whole_model(
 
     def signalled(self):
         if next(calls) == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return requested(self)
 
     with monkeypatch.context() as patch:
