@@ -58,6 +58,8 @@ def default_config() -> ConfigDict:
     config.model.batch_norm_momentum = 0.99
     config.model.depthwise_lowering = "auto"
     config.model.dtype = "float32"
+    # Computes each block again in the backward pass, for batches that would not fit otherwise.
+    config.model.rematerialise = False
 
     config.train = ConfigDict()
     config.train.batch_size = 32
@@ -319,6 +321,7 @@ def model_spec(config: ConfigDict, backbones: Sequence[BackboneSpec], num_classe
         batch_norm_momentum=config.model.batch_norm_momentum,
         dtype=jnp.dtype(config.model.dtype),
         depthwise_lowering=config.model.depthwise_lowering,
+        rematerialise=config.model.rematerialise,
     )
     return FerNetSpec(
         backbones=tuple(backbones),

@@ -20,8 +20,10 @@ EXPECTED_COLLECTIVES = ("all-reduce",)
 class CompiledStep:
     """A compiled training step, for one chip of the mesh.
 
-    `collectives` are those of the compiled program, `gathers` those of the program as it was written, where the batch
-    is the global one. `data_copies` is how often a step copies all training images, and `cycle_shares` where the
+    `cost` is the compiler's own, whose bytes count vector memory as well; `hbm_bytes` are those of main memory alone
+    (see `hlo.main_memory_bytes`) and `cycles` what the compiler expects the step to take. `collectives` are those of
+    the compiled program, `gathers` those of the program as it was written, where the batch is the global one.
+    `data_copies` is how often a step copies all training images, and `cycle_shares` where the
     compiler expects the time to go (see `hlo.cycle_shares`). `compile_seconds` is wall time.
     """
 
@@ -31,6 +33,8 @@ class CompiledStep:
     dtype: str
     peak: Peak
     cost: ProgramCost
+    hbm_bytes: int
+    cycles: int
     collectives: list[hlo.Collective]
     gathers: list[hlo.Gather]
     data_copies: int
@@ -39,7 +43,7 @@ class CompiledStep:
 
     @property
     def roofline(self) -> Roofline:
-        return roofline(self.cost, self.peak, self.dtype)
+        return roofline(dataclasses.replace(self.cost, num_bytes=self.hbm_bytes), self.peak, self.dtype)
 
     @property
     def images_per_second_per_chip(self) -> float:
@@ -89,6 +93,8 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         dtype=config.model.dtype,
         peak=peak,
         cost=cost,
+        hbm_bytes=hlo.main_memory_bytes(text),
+        cycles=hlo.estimated_cycles(text),
         collectives=hlo.collectives(text),
         gathers=gathers,
         data_copies=hlo.copies(text, program.data.pixels.shape),
@@ -137,8 +143,10 @@ def report(step: CompiledStep) -> str:
         f"compiled in {step.compile_seconds:.0f} s",
         f"  compute        {cost.flops / batch / 1e9:9.3f} GFLOP an image   {1e3 * bounds.compute_seconds:8.2f} ms a "
         f"step at {step.peak.flops[step.dtype] / 1e12:.0f} TFLOP/s",
-        f"  HBM traffic    {cost.num_bytes / batch / 1e6:9.1f} MB an image      {1e3 * bounds.memory_seconds:8.2f} ms "
+        f"  HBM traffic    {step.hbm_bytes / batch / 1e6:9.1f} MB an image      {1e3 * bounds.memory_seconds:8.2f} ms "
         f"a step at {step.peak.bytes_per_second / 1e9:.0f} GB/s",
+        f"  XLA's count    {cost.num_bytes / batch / 1e6:9.1f} MB an image, vector memory and every fetch into it "
+        "included",
         f"  peak HBM       {cost.peak_bytes / 2**30:9.2f} GiB of {step.peak.memory_bytes / 2**30:.0f}, donated "
         "buffers counted once",
         f"  largest batch  {step.largest_batch_per_chip:9d} a chip, about: were all temporaries to grow with the batch",
@@ -158,7 +166,7 @@ def report(step: CompiledStep) -> str:
     if step.data_copies:
         lines.append(f"  all training images are copied {step.data_copies} time(s) at every step, into another layout")
     if step.cycle_shares:
-        lines.append("  where the compiler expects the time to go:")
+        lines.append(f"  where the compiler expects the time to go, {step.cycles / 1e6:.1f} million cycles a step:")
         largest = list(step.cycle_shares.items())[:8]
         lines += [f"    {100 * share:5.1f} %  {place}" for place, share in largest]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a compiled program asks of the network between devices, and what it gathers: read from the text of its HLO."""
+"""What a compiled program asks of the network and of memory, and what it gathers: read from the text of its HLO."""
 
 import dataclasses
 import math
@@ -22,6 +22,14 @@ _INSTRUCTION = re.compile(r"^\s*(?:ROOT\s+)?%?(?P<name>[\w.-]+) = (?P<type>.+?) 
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _SLICE_SIZES = re.compile(r"slice_sizes=\{([\d,]*)\}")
+_OPERANDS = re.compile(r"%([\w.-]+)")
+_ARRAY = re.compile(r"\b[a-z]\w*\[[\d,]*\](?:\{[^}]*\})?")
+# A memory space other than the main one, such as the vector memory of a TPU.
+_OTHER_MEMORY = re.compile(r"S\(\d+\)")
+# They name what lies somewhere already, or end what another instruction began.
+_MOVE_NOTHING = frozenset(
+    {"parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "partition-id"}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +92,60 @@ def copies(hlo: str, shape: tuple[int, ...]) -> int:
     dimensions = ",".join(map(str, shape))
     matches = (_INSTRUCTION.match(line) for line in hlo.splitlines())
     return sum(1 for m in matches if m and m["opcode"] == "copy" and f"[{dimensions}]" in m["type"])
+
+
+def main_memory_bytes(hlo: str) -> int:
+    """What one run of a compiled TPU program reads from and writes to main memory (HBM), in bytes.
+
+    Counted by where the compiler placed each array: an instruction reads its operands and writes its result, and those
+    that lie in the chip's vector memory do not count. Arrays that are fetched into vector memory count once, where the
+    fetch begins. (XLA's own count takes all memory for main memory, and counts a fetch several times.) Instructions
+    inside loops count once, however often the loop runs; the training step has none.
+    """
+    types, total = {}, 0
+    for line in _entry(hlo):
+        match = _INSTRUCTION.match(line)
+        if not match:
+            continue
+        types[match["name"]] = match["type"]
+        opcode = match["opcode"]
+        if opcode in _MOVE_NOTHING or opcode.endswith("-done") or 'custom_call_target="ConcatBitcast"' in line:
+            continue
+        operands = [types[name] for name in _OPERANDS.findall(_arguments(line[match.end() :])) if name in types]
+        if opcode in ("copy-start", "slice-start"):
+            # (destination, source, context) or ((source), destination, context): as much of both as is moved.
+            ends = _ARRAY.findall(match["type"])[:2]
+            total += min(map(type_bytes, ends)) * sum(not _OTHER_MEMORY.search(end) for end in ends)
+        else:
+            total += sum(_main_memory_bytes_of(type_) for type_ in (match["type"], *operands))
+    return total
+
+
+def _main_memory_bytes_of(type_: str) -> int:
+    return sum(type_bytes(array) for array in _ARRAY.findall(type_) if not _OTHER_MEMORY.search(array))
+
+
+def _arguments(rest: str) -> str:
+    """What an instruction is applied to: the text up to the parenthesis that closes its arguments."""
+    depth = 1
+    for place, character in enumerate(rest):
+        depth += (character == "(") - (character == ")")
+        if not depth:
+            return rest[:place]
+    return rest
+
+
+def _entry(hlo: str) -> list[str]:
+    """The lines of the computation that the program begins with."""
+    lines = hlo.splitlines()
+    begin = next((number for number, line in enumerate(lines) if line.startswith("ENTRY ")), len(lines))
+    end = next((number for number in range(begin, len(lines)) if lines[number].startswith("}")), len(lines))
+    return lines[begin + 1 : end]
+
+
+def estimated_cycles(hlo: str) -> int:
+    """The cycles that the TPU compiler expects the program to take; 0 where it leaves no estimates."""
+    return sum(map(int, _CYCLES.findall(hlo)))
 
 
 def cycle_shares(hlo: str) -> dict[str, float]:

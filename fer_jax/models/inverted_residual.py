@@ -91,12 +91,17 @@ class BackboneSpec:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneOptions:
-    """What the config decides for every backbone: drop path rate of the last block, BN decay, dtype, lowering."""
+    """What the config decides for every backbone: drop path rate of the last block, BN decay, dtype, lowering.
+
+    With `rematerialise` the backward pass computes what is inside a block again, from the block's input, instead of
+    keeping it: a third more operations, and far less memory (`docs/performance.md`).
+    """
 
     drop_path: float = 0.2
     batch_norm_momentum: float = 0.99
     dtype: jnp.dtype = jnp.float32
     depthwise_lowering: str = "auto"
+    rematerialise: bool = False
 
 
 class ConvNorm(nnx.Module):
@@ -200,12 +205,19 @@ class Backbone(nnx.Module):
         top = Conv(channels, spec.top_channels, **conv)
         self.top = ConvNorm(top, BatchNorm(spec.top_channels, **norm), spec.activation)
         self.spec = spec
+        self.rematerialise = options.rematerialise
 
     def stages(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> list[jax.Array]:
         """The outputs of the stem, of each block and of the top: what a comparison layer by layer needs."""
         outputs = [self.stem(self.spec.preprocessing(images), train=train)]
+
+        def apply(block, x, rngs):
+            return block(x, train=train, rngs=rngs)
+
+        if self.rematerialise and train:
+            apply = nnx.remat(apply)
         for block in self.blocks:
-            outputs.append(block(outputs[-1], train=train, rngs=rngs))
+            outputs.append(apply(block, outputs[-1], rngs))
         return [*outputs, self.top(outputs[-1], train=train)]
 
     def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:

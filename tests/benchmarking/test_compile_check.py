@@ -76,14 +76,16 @@ def test_only_sums_may_cross_between_chips():
 
 
 def test_report_gives_the_figures_of_one_chip():
-    # 2 GFLOP and 200 MB an image on a v5e: 1.3 ms and 31.3 ms for 128 images.
+    # 2 GFLOP and 200 MB of HBM traffic an image on a v5e: 1.3 ms and 31.3 ms for 128 images.
     step = CompiledStep(
         chips=4,
         device_kind="TPU v5 lite",
         batch_per_chip=128,
         dtype="bfloat16",
         peak=PEAKS[r"TPU v5 lite|TPU v5e"],
-        cost=ProgramCost(256e9, 25.6e9, fixed_bytes=2**30, temporary_bytes=2 * 2**30),
+        cost=ProgramCost(256e9, 51.2e9, fixed_bytes=2**30, temporary_bytes=2 * 2**30),
+        hbm_bytes=25_600_000_000,
+        cycles=51_200_000,
         collectives=[hlo.Collective("all-reduce", n, "sum") for n in (20_000_000, 500_000, 1000)],
         gathers=[],
         data_copies=1,
@@ -96,6 +98,8 @@ def test_report_gives_the_figures_of_one_chip():
     text = report(step)
     for figure in ("2.000 GFLOP an image", "1.30 ms", "200.0 MB an image", "31.26 ms", "3.00 GiB of 16", "4095 images"):
         assert figure in text
+    assert "XLA's count        400.0 MB an image" in text
+    assert "51.2 million cycles a step" in text
     assert "all training images are copied 1 time(s) at every step" in text
     assert " 75.0 %  jit(step)/conv" in text
     assert "all-reduce: 3, 20.50 MB in all; the largest 20.000, 0.500, 0.001 MB" in text

@@ -46,6 +46,36 @@ def test_estimated_cycles_as_shares_by_place():
     assert hlo.cycle_shares("%x = f32[] add(%y, %z)") == {}
 
 
+def test_main_memory_bytes_by_where_arrays_lie():
+    text = """
+HloModule jit_step, is_scheduled=true
+%fused (p: f32[1000]) -> f32[1000] {
+  ROOT %twice = f32[1000]{0} add(%p, %p)
+}
+
+ENTRY %main (a: f32[100], b: bf16[64,2]) -> f32[100] {
+  %a = f32[100]{0:T(128)} parameter(0)
+  %b = bf16[64,2]{1,0:T(8,128)(2,1)} parameter(1)
+  %copy-start = (f32[100]{0:T(128)S(1)}, f32[100]{0:T(128)}, u32[]{:S(2)}) copy-start(%a), dma_priority=1
+  %copy-done = f32[100]{0:T(128)S(1)} copy-done(%copy-start)
+  %slice-start = ((bf16[64,2]{1,0}), bf16[16,2]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%b), slice={[0:16], [0:2]}
+  %slice-done = bf16[16,2]{1,0:S(1)} slice-done(%slice-start)
+  %joined = bf16[32,2]{1,0:S(1)} custom-call(%slice-done, %slice-done), custom_call_target="ConcatBitcast"
+  %fusion.1 = (f32[100]{0:T(128)S(1)}, f32[10]{0}) fusion(%copy-done, %a, %joined), kind=kLoop, calls=%fused
+  %gte = f32[10]{0} get-tuple-element(%fusion.1), index=1
+  ROOT %fusion.2 = f32[100]{0} fusion(%gte, /*index=1*/%copy-done), kind=kLoop, calls=%fused
+}
+"""
+    # The two fetches read 400 and 64 bytes; the first fusion reads %a and writes 40; the second reads 40, writes 400.
+    assert hlo.main_memory_bytes(text) == (400 + 64) + (400 + 40) + (40 + 400)
+
+
+def test_estimated_cycles_add_up():
+    lines = [f'%x = f32[] fusion(%y), backend_config={{"estimated_cycles":"{cycles}"}}' for cycles in (700, 300)]
+    assert hlo.estimated_cycles("\n".join(lines)) == 1000
+    assert hlo.estimated_cycles("%x = f32[] add(%y, %z)") == 0
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

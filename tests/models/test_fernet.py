@@ -14,6 +14,7 @@ from fer_jax.models.fernet import FerNet, FerNetSpec, freeze_modules
 from fer_jax.models.inverted_residual import Backbone, BackboneOptions
 from fer_jax.models.mobilenet import MOBILENET_V2
 from fer_jax.models.summary import layer_table
+from fer_jax.training.state import split_model
 
 
 def size(module, kind):
@@ -128,6 +129,33 @@ def test_bfloat16_agrees_with_float32_to_its_precision(tiny_backbone):
     difference = np.abs(low - full).max() / np.std(full)
     # Rounding to 8 significant bits, 2 ** -9 at most, some twenty times on the way.
     assert 1e-4 < difference < 0.25
+
+
+def test_rematerialised_blocks_give_the_same_gradients_and_keep_less(tiny_backbone):
+    """With drop path on, so that the same paths have to be dropped the second time."""
+
+    def run(rematerialise):
+        options = BackboneOptions(drop_path=0.5, rematerialise=rematerialise)
+        spec = FerNetSpec((tiny_backbone,), input_size=32, hidden_units=(16,), options=options)
+        graphdef, params, statistics = split_model(FerNet(spec, rngs=nnx.Rngs(0)))
+
+        @jax.jit
+        def backward_and_values(params, statistics):
+            def loss(params):
+                model = nnx.merge(graphdef, params, statistics)
+                logits = model(images(), train=True, rngs=nnx.Rngs(dropout=1, drop_path=2))
+                return jnp.square(logits).mean(), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+            value, backward, after = jax.vjp(loss, params, has_aux=True)
+            return backward, (value, after)
+
+        backward, values = backward_and_values(params, statistics)
+        return backward(jnp.ones(())), values, sum(leaf.size for leaf in jax.tree.leaves(backward))
+
+    *whole, kept_by_whole = run(False)
+    *again, kept = run(True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), again, whole)
+    assert kept < kept_by_whole / 2
 
 
 def test_weights_decide_padding_epsilon_and_preprocessing(tiny_backbone):
