@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from fer_jax.benchmarking import hlo
 from fer_jax.benchmarking.cost import ProgramCost, Roofline, largest_batch, program_cost, roofline
 from fer_jax.benchmarking.devices import Peak, published_peak
+from fer_jax.benchmarking.input_program import lower_input
 from fer_jax.benchmarking.train_program import train_program
 from fer_jax.errors import InputError
 
@@ -21,8 +22,10 @@ class CompiledStep:
     """A compiled training step, for one chip of the mesh.
 
     `collectives` are those of the compiled program, `gathers` those of the program as it was written, where the batch
-    is the global one. `data_copies` is how often a step copies all training images, and `cycle_shares` where the
-    compiler expects the time to go (see `hlo.cycle_shares`). `compile_seconds` is wall time.
+    is the global one. `input_cost` is what making the network's input costs in a program of its own, an upper bound for
+    the step, which need not write it to memory. `data_copies` is how often a step copies all training images, and
+    `cycle_shares` where the compiler expects the time to go (see `hlo.cycle_shares`). `compile_seconds` is wall time,
+    of the step.
     """
 
     chips: int
@@ -31,6 +34,7 @@ class CompiledStep:
     dtype: str
     peak: Peak
     cost: ProgramCost
+    input_cost: ProgramCost
     collectives: list[hlo.Collective]
     gathers: list[hlo.Gather]
     data_copies: int
@@ -89,6 +93,7 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         dtype=config.model.dtype,
         peak=peak,
         cost=cost,
+        input_cost=program_cost(lower_input(program).compile()),
         collectives=hlo.collectives(text),
         gathers=gathers,
         data_copies=hlo.copies(text, program.data.pixels.shape),
@@ -131,7 +136,7 @@ def _does_not_fit(batch_per_chip: int, peak: Peak, found: str) -> str:
 
 def report(step: CompiledStep) -> str:
     """The figures of a compiled step as lines of text."""
-    cost, bounds, batch = step.cost, step.roofline, step.batch_per_chip
+    cost, of_input, bounds, batch = step.cost, step.input_cost, step.roofline, step.batch_per_chip
     lines = [
         f"{step.chips} x {step.device_kind}, batch {batch} a chip ({batch * step.chips} in all), {step.dtype}; "
         f"compiled in {step.compile_seconds:.0f} s",
@@ -139,6 +144,9 @@ def report(step: CompiledStep) -> str:
         f"step at {step.peak.flops[step.dtype] / 1e12:.0f} TFLOP/s",
         f"  HBM traffic    {cost.num_bytes / batch / 1e6:9.1f} MB an image      {1e3 * bounds.memory_seconds:8.2f} ms "
         f"a step at {step.peak.bytes_per_second / 1e9:.0f} GB/s",
+        f"  its input      {of_input.flops / batch / 1e9:9.3f} GFLOP and {of_input.num_bytes / batch / 1e6:.1f} MB an "
+        f"image, at most {100 * of_input.flops / cost.flops:.2f} % and "
+        f"{100 * of_input.num_bytes / cost.num_bytes:.2f} % of that: fetch, augment, resize, normalise by themselves",
         f"  peak HBM       {cost.peak_bytes / 2**30:9.2f} GiB of {step.peak.memory_bytes / 2**30:.0f}, donated "
         "buffers counted once",
         f"  largest batch  {step.largest_batch_per_chip:9d} a chip, about: were all temporaries to grow with the batch",
