@@ -130,10 +130,13 @@ def run_on_devices(config, folder):
 def on_devices(repository, tmp_path_factory):
     """The folder that `run_on_devices` filled, in a process with eight devices."""
     folder = tmp_path_factory.mktemp("on_devices")
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    # Unoptimised machine code: four programs are compiled, and hardly run.
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
     arguments = [repository / "tests" / "conftest.py", __file__, folder]
     subprocess.run(
-        [sys.executable, "-c", _ON_DEVICES, *map(str, arguments)], env={**os.environ, "XLA_FLAGS": flags}, check=True
+        [sys.executable, "-c", _ON_DEVICES, *map(str, arguments)],
+        env={**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"},
+        check=True,
     )
     return folder
 
