@@ -2,10 +2,12 @@
 
     train        the training step: images a second, time to the first step, compilation cold and cached, operations
                  and memory traffic, the share of the device's peak, memory
-    eval         the forward pass of evaluation and prediction
+    eval         the evaluation of 3,589 images, once a round, and the forward pass alone
     input        the time of a step by its parts: fetch of the batch, augmentation and resize, step, evaluation
     checkpoint   saving and restoring the state
     depthwise    each lowering of the depthwise convolution, in the training step and by shape and direction
+    frozen       the step that trains everything, the classifier alone, and the classifier on cached features
+    dispatch     steps handed to the device one by one, and several at a time
 
 Faces are synthetic. Programs that are compared run in turn, round by round; the first round does not count, and the
 tables give the median with the lowest and the highest round. `--peer=torch` puts the same network in PyTorch and timm
@@ -23,7 +25,8 @@ from rich.console import Console
 import fer_jax
 from fer_jax.benchmarking import presentation
 from fer_jax.benchmarking.devices import device_peak
-from fer_jax.benchmarking.sections import SECTIONS, Settings
+from fer_jax.benchmarking.section import Settings
+from fer_jax.benchmarking.sections import SECTIONS
 from fer_jax.config import load_config
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.training.host_memory import keep_freed_memory

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from fer_jax.benchmarking import hlo
 from fer_jax.benchmarking.cost import ProgramCost, Roofline, largest_batch, program_cost, roofline
 from fer_jax.benchmarking.devices import Peak, published_peak
+from fer_jax.benchmarking.input_program import lower_input
 from fer_jax.benchmarking.train_program import train_program
 from fer_jax.errors import InputError
 
@@ -21,10 +22,12 @@ class CompiledStep:
     """A compiled training step, for one chip of the mesh.
 
     `cost` is the compiler's own, whose bytes count vector memory as well; `hbm_bytes` are those of main memory alone
-    (see `hlo.main_memory_bytes`) and `cycles` what the compiler expects the step to take. `collectives` are those of
-    the compiled program, `gathers` those of the program as it was written, where the batch is the global one.
-    `data_copies` is how often a step copies all training images, and `cycle_shares` where the
-    compiler expects the time to go (see `hlo.cycle_shares`). `compile_seconds` is wall time.
+    (see `hlo.main_memory_bytes`) and `cycles` what the compiler expects the step to take. `input_flops`
+    and `input_hbm_bytes` are those of making the network's input in a program of its own, an upper bound for the step,
+    which need not write it to memory.
+    `collectives` are those of the compiled program, `gathers` those of the program as it was written, where the batch
+    is the global one. `data_copies` is how often a step copies all training images, and `cycle_shares` where the
+    compiler expects the time to go (see `hlo.cycle_shares`). `compile_seconds` is wall time, of the step.
     """
 
     chips: int
@@ -35,6 +38,8 @@ class CompiledStep:
     cost: ProgramCost
     hbm_bytes: int
     cycles: int
+    input_flops: float
+    input_hbm_bytes: int
     collectives: list[hlo.Collective]
     gathers: list[hlo.Gather]
     data_copies: int
@@ -86,6 +91,7 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
     if cost.peak_bytes > peak.memory_bytes:
         raise InputError(_does_not_fit(batch_per_chip, peak, f"it needs {cost.peak_bytes / 2**30:.2f} GiB"))
     text = compiled.as_text()
+    input_alone = lower_input(program).compile()
     return CompiledStep(
         chips=mesh.size,
         device_kind=device_kind,
@@ -95,6 +101,8 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         cost=cost,
         hbm_bytes=hlo.main_memory_bytes(text),
         cycles=hlo.estimated_cycles(text),
+        input_flops=program_cost(input_alone).flops,
+        input_hbm_bytes=hlo.main_memory_bytes(input_alone.as_text()),
         collectives=hlo.collectives(text),
         gathers=gathers,
         data_copies=hlo.copies(text, program.data.pixels.shape),
@@ -147,6 +155,10 @@ def report(step: CompiledStep) -> str:
         f"a step at {step.peak.bytes_per_second / 1e9:.0f} GB/s",
         f"  XLA's count    {cost.num_bytes / batch / 1e6:9.1f} MB an image, vector memory and every fetch into it "
         "included",
+        f"  its input      {step.input_flops / batch / 1e9:9.3f} GFLOP and {step.input_hbm_bytes / batch / 1e6:.1f} MB "
+        f"of HBM traffic an image, at most {100 * step.input_flops / cost.flops:.2f} % and "
+        f"{100 * step.input_hbm_bytes / step.hbm_bytes:.2f} % of the step: fetch, augment, resize, normalise by "
+        "themselves",
         f"  peak HBM       {cost.peak_bytes / 2**30:9.2f} GiB of {step.peak.memory_bytes / 2**30:.0f}, donated "
         "buffers counted once",
         f"  largest batch  {step.largest_batch_per_chip:9d} a chip, about: were all temporaries to grow with the batch",

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_jax import atomic
-from fer_jax.benchmarking.sections import Section
+from fer_jax.benchmarking.section import Section
 from fer_jax.evaluation.plots import save_figure
 
 # Okabe and Ito's palette, told apart with any colour vision.

@@ -1,7 +1,9 @@
 """The programs of a run, ready to be timed: the training step, the evaluation, and the making of a batch."""
 
 import dataclasses
+import functools
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +11,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fer_jax.benchmarking.cost import ProgramCost, program_cost
+from fer_jax.benchmarking.input_program import augmented_batch
 from fer_jax.benchmarking.rounds import Round, Runner, timed
 from fer_jax.benchmarking.train_program import TrainProgram, train_program
 from fer_jax.data import augment, resident
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.inference import Predictor
 from fer_jax.training import mesh as meshes
+from fer_jax.training.cached_features import cached_input
+from fer_jax.training.in_flight import StepsInFlight
 from fer_jax.training.state import create_model, create_state
-from fer_jax.training.step import TrainMetrics
+from fer_jax.training.step import TrainMetrics, predict_batch
 
 # Images of a split that is not looked at.
 _UNUSED = 7
@@ -25,63 +30,130 @@ _UNUSED = 7
 class TrainRunner:
     """The compiled training step of a config, on synthetic faces and fresh parameters.
 
-    With `images_at_input_size` the images have the network's input size already, so that no resize is left.
+    With `images_at_input_size` the images have the network's input size already, so that no resize is left. There are
+    `num_images` of them, by default two batches. Where `config.train.cached_views` asks for it, their features are
+    computed first; `beat` is called after each batch of these.
 
     Attributes:
       program: what was compiled.
+      step: the compiled step, of which `inputs` are the last arguments: the data on the devices, and an epoch's order.
       state: the state after the steps run so far.
       cost: of one step on one device.
       compile_seconds: wall time of the step's compilation, or of its load from the cache.
       first_step_seconds: wall time from the config to the end of the first step, the data being there.
     """
 
-    def __init__(self, config: ConfigDict, *, images_at_input_size: bool = False):
+    def __init__(
+        self,
+        config: ConfigDict,
+        *,
+        images_at_input_size: bool = False,
+        num_images: int | None = None,
+        beat: Callable[[], None] = lambda: None,
+    ):
         mesh = meshes.make_mesh()
         replicated = meshes.replicated(mesh)
         batch_size = config.train.batch_size
-        faces = synthetic_faces(2 * batch_size, _UNUSED, _UNUSED, seed=0).train
+        drawn = synthetic_faces(num_images or 2 * batch_size, _UNUSED, _UNUSED, seed=0)
+        faces = drawn.train
         if images_at_input_size:
-            images = augment.resize(jnp.asarray(faces.images), config.model.input_size).round().astype(jnp.uint8)
-            faces = dataclasses.replace(faces, images=np.asarray(images))
+            faces = dataclasses.replace(faces, images=_at_input_size(faces.images, config))
         data = resident.to_device(faces, replicated)
         order = jax.device_put(resident.epoch_order(0, 0, len(faces), batch_size), replicated)
-        self._inputs = jax.block_until_ready((data, order))
+        self.inputs = jax.block_until_ready((data, order))
 
         start = time.perf_counter()
         self.program: TrainProgram = train_program(
             config, mesh, num_images=len(faces), image_size=faces.images.shape[1]
         )
         model = create_model(self.program.spec, config.seed)
-        self.state = create_state(*model, self.program.optimizer, replicated)
+        what_trains = {"ever_trains": self.program.table.ever_trains, "average": config.train.ema_decay > 0}
+        self.state = create_state(*model, self.program.optimizer, replicated, **what_trains)
+        if config.train.cached_views:
+            model = self.state.model()
+            features, _ = cached_input(config, drawn, **model, graphdef=self.program.graphdef, mesh=mesh, beat=beat)
+            self.inputs = features.step_arguments()
         self._metrics = jax.device_put(TrainMetrics.empty(), replicated)
-        lowered = self.program.lower()
+        self._in_flight = StepsInFlight()
+        lowered = self.lower(self.program.step)
         compile_start = time.perf_counter()
-        self._step = lowered.compile()
+        self.step = lowered.compile()
         self.compile_seconds = time.perf_counter() - compile_start
         self(1)
         self.first_step_seconds = time.perf_counter() - start
-        self.cost: ProgramCost = program_cost(self._step)
+        self.cost: ProgramCost = program_cost(self.step)
 
     def __call__(self, steps: int) -> Round:
         """Runs `steps` steps one after another, as training does, waiting for the last."""
-        return timed(lambda: self._run(steps), steps * self.program.config.train.batch_size)(1)
+        return self.dispatch(self.step, steps, steps_each=1)
 
-    def _run(self, steps: int) -> None:
-        for _ in range(steps):
-            self.state, self._metrics = self._step(self.state, self._metrics, *self._inputs)
-        jax.block_until_ready(self.state)
+    def dispatch(self, step: jax.stages.Compiled, times: int, *, steps_each: int) -> Round:
+        """Runs `step`, which takes what the step of training takes and does `steps_each` of them, so many times."""
+
+        def run():
+            for _ in range(times):
+                self.call(step)
+                self._in_flight.add(self.state.step)
+            jax.block_until_ready(self.state)
+
+        return timed(run, times * steps_each * self.program.config.train.batch_size)(1)
+
+    def call(self, step: jax.stages.Compiled) -> None:
+        """Hands one run of `step` to the devices; the state may not be there yet when this returns."""
+        self.state, self._metrics = step(self.state, self._metrics, *self.inputs)
+
+    def lower(self, step: jax.stages.Wrapped) -> jax.stages.Lowered:
+        """`step`, which takes what the step of training takes, lowered for the arguments of this one."""
+        return step.lower(self.state, self._metrics, *self.inputs)
 
 
-def eval_runner(config: ConfigDict) -> Runner:
-    """Predictions as `Predictor` makes them, a batch of `config.eval.batch_size` images a step."""
-    mesh = meshes.make_mesh()
-    replicated = meshes.replicated(mesh)
-    program = train_program(config.copy_and_resolve_references(), mesh)
-    params, batch_stats = jax.device_put(create_model(program.spec, config.seed), replicated)
-    faces = synthetic_faces(_UNUSED, config.eval.batch_size, _UNUSED, seed=0).validation
-    images = jax.device_put(faces.images, replicated)
-    predict = Predictor(program.graphdef, config.model.input_size, config.eval.batch_size, mesh)
-    return timed(lambda: predict(params, batch_stats, images), len(images))
+def eval_runner(config: ConfigDict, num_images: int) -> Runner:
+    """Predictions as `train.py` makes them, all of `num_images` images on the devices a step."""
+    program, model = _network(config)
+    faces = synthetic_faces(_UNUSED, num_images, _UNUSED, seed=0).validation
+    images = jax.device_put(faces.images, meshes.replicated(program.mesh))
+    evaluation = config.eval
+    predict = Predictor(
+        program.graphdef, config.model.input_size, evaluation.batch_size, program.mesh, flip=evaluation.flip
+    )
+    return timed(lambda: predict(*model, images), num_images)
+
+
+def forward_runner(config: ConfigDict, batch_size: int) -> Runner:
+    """The forward pass of evaluation alone: of a batch that stands ready at the input's size, to logits on the devices.
+
+    `batch_size` is rounded up to a multiple of the number of devices.
+    """
+    program, model = _network(config)
+    devices = program.mesh.size
+    faces = synthetic_faces(_UNUSED, -(-batch_size // devices) * devices, _UNUSED, seed=0).validation
+    split_batch = meshes.split_batch(program.mesh)
+    images = jax.device_put(_at_input_size(faces.images, config), split_batch)
+    fixed = {"graphdef": program.graphdef, "input_size": config.model.input_size, "flip": config.eval.flip}
+    forward = jax.jit(functools.partial(predict_batch, **fixed), out_shardings=split_batch)
+    compiled = forward.lower(*model, images).compile()
+
+    def run(steps: int) -> None:
+        upcoming = compiled(*model, images)
+        for _ in range(steps - 1):
+            # One batch ahead of the one that is waited for, as in `Predictor`.
+            current, upcoming = upcoming, compiled(*model, images)
+            current.block_until_ready()
+        upcoming.block_until_ready()
+
+    return lambda steps: timed(lambda: run(steps), steps * len(images))(1)
+
+
+def _network(config: ConfigDict) -> tuple[TrainProgram, tuple[dict, dict]]:
+    """The definition of the network on all devices, and fresh parameters and running statistics on them."""
+    program = train_program(config, meshes.make_mesh())
+    model = create_model(program.spec, config.seed)
+    return program, jax.device_put(model, meshes.replicated(program.mesh))
+
+
+def _at_input_size(images: np.ndarray, config: ConfigDict) -> np.ndarray:
+    """Images uint8 [n, size, size] at the network's input size."""
+    return np.asarray(augment.resize(jnp.asarray(images), config.model.input_size).round().astype(jnp.uint8))
 
 
 def input_runners(config: ConfigDict) -> dict[str, Runner]:
@@ -91,15 +163,12 @@ def input_runners(config: ConfigDict) -> dict[str, Runner]:
     faces = synthetic_faces(2 * batch_size, _UNUSED, _UNUSED, seed=0).train
     data = resident.to_device(faces, replicated)
     ids = jax.device_put(np.arange(batch_size, dtype=np.int32), meshes.split_batch(mesh))
-    augmentation = augment.Augmentation(**config.augment)
 
     def fetch(data, ids):
         return data.take(ids)
 
     def whole(data, ids):
-        batch = data.take(ids)
-        keys = augment.example_keys(jax.random.key(config.seed), 0, batch.row_ids)
-        return augment.augment(batch.images, keys, augmentation, config.model.input_size)
+        return augmented_batch(data, ids, 0, config)
 
     def runner(function):
         compiled = jax.jit(function, out_shardings=meshes.split_batch(mesh)).lower(data, ids).compile()

@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_jax.benchmarking.cost import ProgramCost, roofline
 from fer_jax.benchmarking.devices import published_peak
-from fer_jax.benchmarking.train_program import FER2013_TRAINING_IMAGES
+from fer_jax.benchmarking.train_program import FER2013_TRAINING_IMAGES, FER2013_VALIDATION_IMAGES
 from fer_jax.data.resident import steps_per_epoch
 from fer_jax.errors import InputError
 
@@ -26,7 +26,6 @@ HOP_SECONDS = 1e-6
 """From one chip to the next, about (jax-ml.github.io/scaling-book, chapter "How to Think About TPUs")."""
 
 _CLOSED_SIDE = 16  # Only an axis of this length is a ring on v5e; a shorter one has two ends (the same chapter).
-_VALIDATION_IMAGES = 3589
 _EVALUATION_BATCH = 256
 # Of the time of a training step: where the compiler expects it to go, docs/performance.md, the forward rows.
 _FORWARD_SHARE = 1 / 3
@@ -154,7 +153,7 @@ def run_bound(network: CompiledNetwork, chips: int, batch_size: int) -> RunBound
         raise InputError(f"{chips} chips: no v5e slice; expected one of {', '.join(map(str, SLICES))}")
     if batch_size % chips or batch_size < chips:
         raise InputError(f"a batch of {batch_size} cannot be split over {chips} chips; give a multiple of {chips}")
-    batches = math.ceil(_VALIDATION_IMAGES / max(_EVALUATION_BATCH, chips))
+    batches = math.ceil(FER2013_VALIDATION_IMAGES / max(_EVALUATION_BATCH, chips))
     forward = _FORWARD_SHARE * chip_seconds(network, max(1, _EVALUATION_BATCH // chips))
     return RunBound(
         chips=chips,

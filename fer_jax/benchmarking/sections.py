@@ -1,24 +1,26 @@
 """What `scripts/benchmark.py --what` can measure: each a function from the settings to a `Section`."""
 
 import contextlib
-import dataclasses
+import math
 import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
 from fer_jax.benchmarking.cost import roofline
 from fer_jax.benchmarking.depthwise_shapes import depthwise_shapes, direction_seconds
-from fer_jax.benchmarking.devices import Peak
+from fer_jax.benchmarking.dispatch import dispatch
+from fer_jax.benchmarking.frozen import frozen
 from fer_jax.benchmarking.peer import torch_peer
-from fer_jax.benchmarking.rounds import Runner, Speed, interleave
-from fer_jax.benchmarking.runners import TrainRunner, eval_runner, input_runners
+from fer_jax.benchmarking.rounds import Runner, interleave
+from fer_jax.benchmarking.runners import TrainRunner, eval_runner, forward_runner, input_runners
+from fer_jax.benchmarking.section import Section, Settings
+from fer_jax.benchmarking.train_program import FER2013_VALIDATION_IMAGES
 from fer_jax.data.augment import NO_AUGMENTATION
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.models.depthwise import LOWERINGS
@@ -32,28 +34,6 @@ from fer_jax.training.step import TrainMetrics
 OURS = "fer_jax"
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What to measure and how often; `peak` holds the limits of the device, `peer_python` an interpreter or None."""
-
-    config: ConfigDict
-    peak: Peak
-    rounds: int
-    steps: int
-    peer_python: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """The result of one measurement: speeds that were taken in turn, single figures by name, or rows of a table."""
-
-    what: str
-    title: str
-    speeds: dict[str, Speed] = dataclasses.field(default_factory=dict)
-    figures: dict[str, float] = dataclasses.field(default_factory=dict)
-    rows: list[dict[str, float | str]] = dataclasses.field(default_factory=list)
-
-
 def train(settings: Settings) -> Section:
     """The training step, beside the peer's; its start, cold and from the cache; its cost beside the device's limits."""
     config = settings.config
@@ -64,7 +44,7 @@ def train(settings: Settings) -> Section:
         jax.clear_caches()
         runner = TrainRunner(config)
     images = config.train.batch_size
-    with _beside_peer(settings, "train", images, runner) as runners:
+    with _beside_peer(settings, "train", images, {OURS: runner}) as runners:
         speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
     seconds = images / speeds[OURS].median
     bounds = roofline(runner.cost, settings.peak, config.model.dtype)
@@ -85,11 +65,24 @@ def train(settings: Settings) -> Section:
 
 
 def evaluate(settings: Settings) -> Section:
-    """The forward pass as evaluation and prediction run it, beside the peer's."""
-    batch_size = settings.config.eval.batch_size
-    with _beside_peer(settings, "eval", batch_size, eval_runner(settings.config)) as runners:
-        speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
-    return Section("eval", f"Evaluation, batch {batch_size}", speeds)
+    """The evaluation of FER2013's validation split, beside the forward pass alone on a batch that stands ready.
+
+    The evaluation also fetches its batches, resizes them, fills up the last one and copies the logits to the host. A
+    round is one evaluation, and as many batches of the forward pass (and of the peer).
+    """
+    config, images = settings.config, FER2013_VALIDATION_IMAGES
+    batch_size = min(config.eval.batch_size, images)
+    batches = math.ceil(images / batch_size)
+    whole = eval_runner(config, images)
+    name, forward = f"evaluation of {images:,} images", "forward pass alone"
+    ours = {name: lambda steps: whole(steps // batches), forward: forward_runner(config, batch_size)}
+    with _beside_peer(settings, "eval", batch_size, ours) as runners:
+        speeds = interleave(runners, rounds=settings.rounds, steps=batches)
+    figures = {
+        "evaluation beside the forward pass alone (%)": 100 * speeds[name].median / speeds[forward].median,
+        "with the last batch filled up, at most (%)": 100 * images / (batches * batch_size),
+    }
+    return Section("eval", f"Evaluation, batch {batch_size}", speeds, figures)
 
 
 def make_input(settings: Settings) -> Section:
@@ -104,7 +97,7 @@ def make_input(settings: Settings) -> Section:
         **input_runners(settings.config),
         "step without augmentation and resize": TrainRunner(plain, images_at_input_size=True),
         "training step": TrainRunner(settings.config),
-        "evaluation": eval_runner(settings.config),
+        "evaluation": eval_runner(settings.config, settings.config.eval.batch_size),
     }
     speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
     step = speeds["training step"].median
@@ -179,18 +172,22 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "input": make_input,
     "checkpoint": checkpoint,
     "depthwise": depthwise,
+    "frozen": frozen,
+    "dispatch": dispatch,
 }
 """What can be measured, by the name that `--what` takes."""
 
 
 @contextlib.contextmanager
-def _beside_peer(settings: Settings, what: str, batch_size: int, ours: Runner) -> Iterator[dict[str, Runner]]:
-    """Our runner by name, and the peer's beside it where one is asked for."""
+def _beside_peer(
+    settings: Settings, what: str, batch_size: int, ours: Mapping[str, Runner]
+) -> Iterator[dict[str, Runner]]:
+    """Our runners by name, and the peer's beside them where one is asked for."""
     if settings.peer_python is None:
-        yield {OURS: ours}
+        yield dict(ours)
         return
     with torch_peer(settings.config, what, batch_size, settings.peer_python) as peer:
-        yield {OURS: ours, peer.name: peer}
+        yield {**ours, peer.name: peer}
 
 
 def _peak_memory() -> dict[str, float]:

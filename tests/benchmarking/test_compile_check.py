@@ -4,15 +4,19 @@ import importlib.util
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from fer_jax.benchmarking import compile_check, hlo, tpu_topology
 from fer_jax.benchmarking.compile_check import CompiledStep, check_collectives, compile_step, report
 from fer_jax.benchmarking.cost import ProgramCost
 from fer_jax.benchmarking.devices import PEAKS, Peak
-from fer_jax.data import augment
+from fer_jax.benchmarking.input_program import lower_input
+from fer_jax.benchmarking.train_program import train_program
+from fer_jax.data import augment, resident
+from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
-from fer_jax.training.mesh import make_mesh
+from fer_jax.training.mesh import make_mesh, replicated, split_batch
 
 LIMITS = Peak("made up", {"float32": 1e12}, bytes_per_second=1e11, memory_bytes=2**30)
 
@@ -31,6 +35,9 @@ def test_step_is_that_of_the_config(make_tiny_config, made_up_limits):
     assert step.cost.fixed_bytes > 28709 * 48 * 48
     assert (8 * step.chips, 48 * 48) in [gather.shape for gather in step.gathers]
     assert config.train.batch_size == 16
+    # The input of the network is written, three float32 channels of 32 x 32 pixels, and made with less than the step.
+    assert 8 * 32 * 32 * 3 * 4 < step.input_hbm_bytes < step.hbm_bytes
+    assert 0 < step.input_flops < step.cost.flops
     assert f"batch 8 a chip ({8 * step.chips} in all)" in report(step)
 
 
@@ -68,6 +75,19 @@ def test_chip_without_limits_is_refused(make_tiny_config):
         compile_step(make_tiny_config(), make_mesh(), batch_per_chip=8)
 
 
+def test_input_alone_is_what_the_network_of_the_step_sees(make_tiny_config):
+    program = train_program(make_tiny_config(), make_mesh(), num_images=32)
+    faces = synthetic_faces(32, 7, 7, seed=0).train
+    data = resident.to_device(faces, replicated(program.mesh))
+    ids = jax.device_put(np.arange(16, 32, dtype=np.int32), split_batch(program.mesh))
+    (found,) = lower_input(program).compile()(data, ids, jnp.int32(3))
+    keys = augment.example_keys(jax.random.key(0), 3, faces.row_ids[16:])
+    images = augment.augment(faces.images[16:], keys, augment.Augmentation(), 32)
+    # The preprocessing of the tiny backbone, written out.
+    expected = np.repeat((np.asarray(images)[..., None] - 127.5) / 63.75, 3, axis=-1)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_only_sums_may_cross_between_chips():
     sums = [hlo.Collective("all-reduce", 1000, "jit(step)/sum")]
     check_collectives(sums)
@@ -84,6 +104,8 @@ def test_report_gives_the_figures_of_one_chip():
         dtype="bfloat16",
         peak=PEAKS[r"TPU v5 lite|TPU v5e"],
         cost=ProgramCost(256e9, 51.2e9, fixed_bytes=2**30, temporary_bytes=2 * 2**30),
+        input_flops=2.56e9,
+        input_hbm_bytes=512_000_000,
         hbm_bytes=25_600_000_000,
         cycles=51_200_000,
         collectives=[hlo.Collective("all-reduce", n, "sum") for n in (20_000_000, 500_000, 1000)],
@@ -100,6 +122,7 @@ def test_report_gives_the_figures_of_one_chip():
         assert figure in text
     assert "XLA's count        400.0 MB an image" in text
     assert "51.2 million cycles a step" in text
+    assert "0.020 GFLOP and 4.0 MB of HBM traffic an image, at most 1.00 % and 2.00 % of the step" in text
     assert "all training images are copied 1 time(s) at every step" in text
     assert " 75.0 %  jit(step)/conv" in text
     assert "all-reduce: 3, 20.50 MB in all; the largest 20.000, 0.500, 0.001 MB" in text

@@ -2,13 +2,19 @@
 
 import json
 
+import jax
 import pytest
 from rich.console import Console
 
-from fer_jax.benchmarking import presentation, sections
+from fer_jax.benchmarking import dispatch, frozen, presentation, sections
 from fer_jax.benchmarking.devices import Peak
 from fer_jax.benchmarking.rounds import Speed, timed
-from fer_jax.benchmarking.sections import SECTIONS, Section, Settings
+from fer_jax.benchmarking.runners import TrainRunner
+from fer_jax.benchmarking.section import Section, Settings
+from fer_jax.benchmarking.sections import SECTIONS
+from fer_jax.config import model_spec
+from fer_jax.models.fernet import BACKBONES
+from fer_jax.training.state import create_model
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def test_input_by_its_parts(settings, monkeypatch):
         return timed(lambda: None, 8)
 
     monkeypatch.setattr(sections, "TrainRunner", runner)
-    monkeypatch.setattr(sections, "eval_runner", lambda config: timed(lambda: None, 8))
+    monkeypatch.setattr(sections, "eval_runner", lambda config, num_images: timed(lambda: None, 8))
     section = SECTIONS["input"](settings)
     assert built == [(0.0, True), (10.0, False)]
     assert list(section.speeds)[:2] == ["fetch", "fetch, augment, resize"]
@@ -46,8 +52,57 @@ def test_input_by_its_parts(settings, monkeypatch):
     )
 
 
-def test_evaluation_and_checkpoint(settings):
-    assert SECTIONS["eval"](settings).speeds["fer_jax"].median > 0
+def test_evaluation_of_a_whole_split_beside_the_forward_pass(settings, monkeypatch):
+    monkeypatch.setattr(sections, "FER2013_VALIDATION_IMAGES", 30)
+    section = SECTIONS["eval"](settings)
+    whole, forward = section.speeds.values()
+    assert list(section.speeds) == ["evaluation of 30 images", "forward pass alone"]
+    figures = section.figures
+    assert figures["evaluation beside the forward pass alone (%)"] == pytest.approx(100 * whole.median / forward.median)
+    # Four batches of 8 hold 30 images.
+    assert figures["with the last batch filled up, at most (%)"] == pytest.approx(100 * 30 / 32)
+
+
+def test_frozen_steps_cost_less_and_count_what_trains(settings):
+    section = SECTIONS["frozen"](settings)
+    whole, anew, cached = section.speeds
+    figures = section.figures
+    flops = [figures[f"{name}: compute of a device (GFLOP a step)"] for name in (whole, anew, cached)]
+    assert flops[0] > 2 * flops[1] > 4 * flops[2] > 0
+    # Adam's two moments of what trains, and its count.
+    params, _ = create_model(model_spec(settings.config, [BACKBONES["tiny"]], 7), 0)
+    for name, part in ((whole, params), (anew, params["classifier"]), (cached, params["classifier"])):
+        expected = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(part))
+        assert 1e6 * figures[f"{name}: optimizer state (MB)"] == pytest.approx(expected, abs=16)
+    speeds = [section.speeds[name].median for name in (whole, anew, cached)]
+    assert figures["classifier alone: time beside everything (ratio)"] == pytest.approx(speeds[0] / speeds[1])
+    ratio = "cached features: images a second beside images anew (ratio)"
+    assert figures[ratio] == pytest.approx(speeds[2] / speeds[1])
+    assert figures["computing features, 1,000 images (s)"] > 0
+
+
+def test_feature_times_leave_out_the_first_batch_and_the_other_split():
+    # Three batches of 10 images at 2 s each but for the first, which compiles, and one of the validation split.
+    assert frozen.seconds_an_image([50.0, 52.0, 54.0, 90.0], 30) == pytest.approx(0.2)
+
+
+def test_steps_of_one_call_are_those_of_several(settings, monkeypatch):
+    monkeypatch.setattr(dispatch, "STEPS_AT_A_TIME", (2,))
+    training = []
+
+    def runner(config):
+        training.append(TrainRunner(config))
+        return training[0]
+
+    monkeypatch.setattr(dispatch, "TrainRunner", runner)
+    section = SECTIONS["dispatch"](settings)
+    assert list(section.speeds) == ["1 step a call, as train.py", "2 steps a call"]
+    # The first step, two rounds of two steps in either way, and one call by itself.
+    assert int(training[0].state.step) == 1 + 2 * 2 * 2 + 1
+    assert section.figures["1 step a call: until it returns (ms)"] > 0
+
+
+def test_checkpoint(settings):
     figures = SECTIONS["checkpoint"](settings).figures
     assert figures["save: until it is on disk (s)"] >= figures["save: training waits (s)"]
     # Parameters and Adam's two moments, float32; most of the tiny network is its classifier.

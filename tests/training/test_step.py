@@ -1,17 +1,21 @@
 """The training step: deterministic, the same on any number of devices, and able to learn."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 import pytest
 
+from fer_jax.benchmarking import hlo
 from fer_jax.config import model_spec
 from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.models.inverted_residual import BackboneSpec, Preprocessing, Stage
 from fer_jax.training import mesh as meshes
 from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from fer_jax.training.state import create_model, create_state, model_definition
@@ -22,10 +26,25 @@ STEPS = 20
 # normalisation, to the size of the learning rate.
 PLAIN = optax.sgd(0.02, momentum=0.9)
 
+SMALL = BackboneSpec(
+    name="small",
+    stem_channels=8,
+    stages=(
+        Stage(repeats=1, kernel=3, stride=2, channels=8, expansion=2),
+        Stage(repeats=1, kernel=3, stride=1, channels=8, expansion=2),
+    ),
+    top_channels=16,
+    activation="swish",
+    squeeze_excite=0.25,
+    drop_path=True,
+    preprocessing=Preprocessing(mean=(127.5,) * 3, std=(63.75,) * 3),
+)
+"""What is compiled once for each number of devices: two blocks, of which the second may be dropped."""
 
-def run(config, backbone, steps=STEPS, optimizer=None):
-    """The state and the metrics after some steps on synthetic faces, on all devices of this process."""
-    mesh = meshes.make_mesh()
+
+def run(config, backbone, steps=STEPS, optimizer=None, mesh=None):
+    """The state and the metrics after some steps on synthetic faces, and the compiled step."""
+    mesh = mesh or meshes.make_mesh()
     replicated = meshes.replicated(mesh)
     data = synthetic_faces(64, 8, 8, seed=0)
     spec = model_spec(config, [backbone], 7)
@@ -35,12 +54,16 @@ def run(config, backbone, steps=STEPS, optimizer=None):
         optimizer = make_optimizer(config.optimizer, schedule)
     state = create_state(*create_model(spec, config.seed), optimizer, replicated)
     train_data = resident.to_device(data.train, replicated)
-    step = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
     metrics = jax.device_put(TrainMetrics.empty(), replicated)
+
+    def order(epoch):
+        return jax.device_put(resident.epoch_order(config.seed, epoch, 64, config.train.batch_size), replicated)
+
+    step = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
+    step = step.lower(state, metrics, train_data, order(0)).compile()
     for i in range(steps):
-        order = resident.epoch_order(config.seed, i // 4, 64, config.train.batch_size)
-        state, metrics = step(state, metrics, train_data, jax.device_put(order, replicated))
-    return state, metrics
+        state, metrics = step(state, metrics, train_data, order(i // 4))
+    return state, metrics, step
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +76,7 @@ def leaves(state):
 
 
 def test_same_seed_gives_the_same_bits(first_run, tiny_backbone, make_tiny_config):
-    again, _ = run(make_tiny_config(), tiny_backbone)
+    again, *_ = run(make_tiny_config(), tiny_backbone)
     for path, leaf in leaves(first_run[0]).items():
         np.testing.assert_array_equal(leaves(again)[path], leaf, err_msg=path)
 
@@ -67,7 +90,7 @@ def test_another_seed_gives_other_parameters(first_run, tiny_backbone, make_tiny
 
 
 def test_every_parameter_and_statistic_moves(first_run, tiny_backbone, make_tiny_config):
-    state, _ = first_run
+    state, *_ = first_run
     spec = model_spec(make_tiny_config(), [tiny_backbone], 7)
     start = create_model(spec, 0)
     assert int(state.step) == STEPS
@@ -77,39 +100,68 @@ def test_every_parameter_and_statistic_moves(first_run, tiny_backbone, make_tiny
 
 
 def test_metrics_count_every_example(first_run):
-    _, metrics = first_run
+    _, metrics, _ = first_run
     assert float(metrics.loss.count) == STEPS * 16
     assert float(metrics.accuracy.count) == STEPS * 16
     assert 0 < float(metrics.compute()["accuracy"]) < 1
 
 
-_ON_FOUR_DEVICES = """
-import importlib.util, json, sys
-import jax, numpy as np
+_ON_DEVICES = """
+import importlib.util, sys
 spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
 conftest = importlib.util.module_from_spec(spec); spec.loader.exec_module(conftest)
-conftest.BACKBONES["tiny"] = conftest.TINY
 spec = importlib.util.spec_from_file_location("test_step", sys.argv[2])
 test_step = importlib.util.module_from_spec(spec); spec.loader.exec_module(test_step)
-assert len(jax.devices()) == 4
-state, _ = test_step.run(conftest.tiny_config(), conftest.TINY, optimizer=test_step.PLAIN)
-np.savez(sys.argv[3], **test_step.leaves(state))
+test_step.run_on_devices(conftest.tiny_config(), sys.argv[3])
 """
 
 
-def test_four_devices_agree_with_one(make_tiny_config, tiny_backbone, repository, tmp_path):
-    """Batch statistics, gradients, dropout, drop path and augmentation are those of the global batch."""
-    one, _ = run(make_tiny_config(), tiny_backbone, optimizer=PLAIN)
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-    arguments = [repository / "tests" / "conftest.py", __file__, tmp_path / "state.npz"]
+def run_on_devices(config, folder):
+    """Some steps on each of 1, 2, 4 and 8 devices: the state and the collectives of the step, a file each."""
+    for devices in (1, 2, 4, 8):
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), (meshes.DATA_AXIS,))
+        state, _, step = run(config, SMALL, steps=6, optimizer=PLAIN, mesh=mesh)
+        np.savez(f"{folder}/state{devices}.npz", **leaves(state))
+        found = [(collective.opcode, collective.num_bytes) for collective in hlo.collectives(step.as_text())]
+        Path(f"{folder}/collectives{devices}.json").write_text(json.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def on_devices(repository, tmp_path_factory):
+    """The folder that `run_on_devices` filled, in a process with eight devices."""
+    folder = tmp_path_factory.mktemp("on_devices")
+    # Unoptimised machine code: four programs are compiled, and hardly run.
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    arguments = [repository / "tests" / "conftest.py", __file__, folder]
     subprocess.run(
-        [sys.executable, "-c", _ON_FOUR_DEVICES, *map(str, arguments)],
-        env={**os.environ, "XLA_FLAGS": flags},
+        [sys.executable, "-c", _ON_DEVICES, *map(str, arguments)],
+        env={**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"},
         check=True,
     )
-    with np.load(tmp_path / "state.npz") as found:
-        for path, leaf in leaves(one).items():
-            np.testing.assert_allclose(found[path], leaf, atol=1e-4, rtol=1e-3, err_msg=path)
+    return folder
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_several_devices_agree_with_one(on_devices, devices):
+    """Batch statistics, gradients, dropout, drop path and augmentation are those of the global batch."""
+    with np.load(on_devices / f"state{devices}.npz") as several, np.load(on_devices / "state1.npz") as one:
+        assert several.files == one.files
+        for path, leaf in one.items():
+            np.testing.assert_allclose(several[path], leaf, atol=1e-4, rtol=1e-3, err_msg=path)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_only_sums_cross_between_devices(on_devices, devices):
+    """Of the gradients, of the batch statistics, and of numbers such as the loss: no more than these in all."""
+    collectives = json.loads((on_devices / f"collectives{devices}.json").read_text())
+    if devices == 1:
+        assert not collectives
+        return
+    assert {opcode for opcode, _ in collectives} == {"all-reduce"}
+    with np.load(on_devices / "state1.npz") as state:
+        gradients = sum(leaf.nbytes for path, leaf in state.items() if ".params" in path)
+        statistics = sum(leaf.nbytes for path, leaf in state.items() if ".batch_stats" in path)
+    assert gradients < sum(num_bytes for _, num_bytes in collectives) < gradients + 4 * statistics + 1000
 
 
 def test_learns_a_few_faces_by_heart(tiny_backbone, make_tiny_config):
@@ -118,7 +170,7 @@ def test_learns_a_few_faces_by_heart(tiny_backbone, make_tiny_config):
     config.augment.update(zoom_range=0.0, horizontal_flip=False)
     config.model.dropout = config.model.drop_path = 0.0
     config.optimizer.learning_rate = 5e-3
-    _, early = run(config, tiny_backbone, steps=4)
-    _, all_steps = run(config, tiny_backbone, steps=100)
+    _, early, _ = run(config, tiny_backbone, steps=4)
+    _, all_steps, _ = run(config, tiny_backbone, steps=100)
     # The mean over all 100 steps, the first ones included, is far below the mean of the first four.
     assert float(all_steps.compute()["loss"]) < 0.6 * float(early.compute()["loss"])

@@ -1,0 +1,30 @@
+"""What a measurement is given and what it gives back."""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from fer_jax.benchmarking.devices import Peak
+from fer_jax.benchmarking.rounds import Speed
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to measure and how often; `peak` holds the limits of the device, `peer_python` an interpreter or None."""
+
+    config: ConfigDict
+    peak: Peak
+    rounds: int
+    steps: int
+    peer_python: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """The result of one measurement: speeds that were taken in turn, single figures by name, or rows of a table."""
+
+    what: str
+    title: str
+    speeds: dict[str, Speed] = dataclasses.field(default_factory=dict)
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
+    rows: list[dict[str, float | str]] = dataclasses.field(default_factory=list)
