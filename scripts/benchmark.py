@@ -5,7 +5,8 @@
     eval         the forward pass of evaluation and prediction
     input        the time of a step by its parts: fetch of the batch, augmentation and resize, step, evaluation
     checkpoint   saving and restoring the state
-    depthwise    each lowering of the depthwise convolution, in the training step and by shape and direction
+    depthwise    each lowering of the depthwise convolution, in the training step and by shape and direction, and what
+                 `auto` is on this device
 
 Faces are synthetic. Programs that are compared run in turn, round by round; the first round does not count, and the
 tables give the median with the lowest and the highest round. `--peer=torch` puts the same network in PyTorch and timm

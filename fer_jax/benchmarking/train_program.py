@@ -13,6 +13,7 @@ from fer_jax.data.resident import ResidentSplit
 from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.models.fernet import BACKBONES, FerNetSpec
 from fer_jax.training import mesh as meshes
+from fer_jax.training.depthwise_tuning import tune
 from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from fer_jax.training.state import TrainState, model_definition
 from fer_jax.training.step import TrainMetrics, jit_train_step
@@ -56,7 +57,8 @@ def train_program(
     batch_size = config.train.batch_size
     meshes.check_batch_size(batch_size, mesh, "train.batch_size")
     replicated = meshes.replicated(mesh)
-    spec = model_spec(config, [BACKBONES[name] for name in config.model.backbones], NUM_EXPRESSIONS)
+    backbones = [BACKBONES[name] for name in config.model.backbones]
+    spec = model_spec(config, backbones, NUM_EXPRESSIONS, tune(config, backbones, mesh).choices)
     graphdef, params, batch_stats = model_definition(spec, replicated)
     steps = max(1, num_images // batch_size)
     schedule = learning_rate_schedule(config.optimizer, total_steps=steps * config.train.epochs, steps_per_epoch=steps)

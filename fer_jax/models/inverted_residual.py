@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fer_jax.models.batch_norm import BatchNorm
-from fer_jax.models.depthwise import DepthwiseConv
+from fer_jax.models.depthwise import Choices, DepthwiseConv
 from fer_jax.models.layers import Conv, SqueezeExcite, drop_path
 
 
@@ -91,12 +91,16 @@ class BackboneSpec:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneOptions:
-    """What the config decides for every backbone: drop path rate of the last block, BN decay, dtype, lowering."""
+    """What the config decides for every backbone: drop path rate of the last block, BN decay, dtype, lowering.
+
+    `depthwise_choices` are not in the config: they were measured on the GPU that the network runs on, for `auto`.
+    """
 
     drop_path: float = 0.2
     batch_norm_momentum: float = 0.99
     dtype: jnp.dtype = jnp.float32
     depthwise_lowering: str = "auto"
+    depthwise_choices: Choices = ()
 
 
 class ConvNorm(nnx.Module):
@@ -142,6 +146,7 @@ class InvertedResidual(nnx.Module):
             padding=spec.padding,
             dtype=options.dtype,
             lowering=options.depthwise_lowering,
+            choices=options.depthwise_choices,
             rngs=rngs,
         )
         self.depthwise = ConvNorm(depthwise, BatchNorm(expanded, **norm), spec.activation)
