@@ -36,9 +36,9 @@ KEY = "depthwise_choices"
 """Where the record of a checkpoint has them."""
 
 _CACHE = "depthwise_lowerings.json"
-# Enough to tell lowerings apart that differ by a tenth; where they differ by less, either will do.
+# Guesses, as long as no GPU has run this: few, since lowerings that differ by little may be mistaken for each other.
 _ROUNDS, _CALLS = 3, 10
-# Nearly all of the time goes into compiling six programs a shape. What is left over stays native.
+# Six programs are compiled for each shape; a start that takes longer than this is worth no lowering.
 _BUDGET_SECONDS = 180.0
 _DAMAGED = "it is damaged, bring it back from a backup"
 
