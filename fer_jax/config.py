@@ -16,7 +16,7 @@ from fer_jax.data.augment import Augmentation
 from fer_jax.data.class_folders import CLASSES
 from fer_jax.data.resident import INPUTS
 from fer_jax.errors import InputError
-from fer_jax.models.depthwise import LOWERINGS
+from fer_jax.models.depthwise import LOWERING_FORMS, Choices, is_lowering
 from fer_jax.models.fernet import BACKBONES, POOLINGS, FerNetSpec
 from fer_jax.models.inverted_residual import BackboneOptions, BackboneSpec
 from fer_jax.training.freeze import EVERYTHING, parse_rows
@@ -143,7 +143,7 @@ _RULES = {
     "model.dropout": _number(0, 1, high_open=True),
     "model.drop_path": _number(0, 1, high_open=True),
     "model.batch_norm_momentum": _number(0, 1, high_open=True),
-    "model.depthwise_lowering": _one_of(LOWERINGS),
+    "model.depthwise_lowering": _Rule(LOWERING_FORMS, lambda value: value == "auto" or is_lowering(value)),
     "model.dtype": _one_of(("float32", "bfloat16")),
     "train.batch_size": _number(1),
     "train.epochs": _number(1),
@@ -314,13 +314,19 @@ def differences(config: ConfigDict, other: ConfigDict) -> list[str]:
     ]
 
 
-def model_spec(config: ConfigDict, backbones: Sequence[BackboneSpec], num_classes: int) -> FerNetSpec:
-    """The network that a config describes, on backbones as their initial weights want them."""
+def model_spec(
+    config: ConfigDict, backbones: Sequence[BackboneSpec], num_classes: int, depthwise_choices: Choices = ()
+) -> FerNetSpec:
+    """The network that a config describes, on backbones as their initial weights want them.
+
+    `depthwise_choices` are what `config.model.depthwise_lowering=auto` stands for on a GPU.
+    """
     options = BackboneOptions(
         drop_path=config.model.drop_path,
         batch_norm_momentum=config.model.batch_norm_momentum,
         dtype=jnp.dtype(config.model.dtype),
         depthwise_lowering=config.model.depthwise_lowering,
+        depthwise_choices=depthwise_choices,
         rematerialise=config.model.rematerialise,
     )
     return FerNetSpec(

@@ -16,7 +16,7 @@ from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import RESIDENT_LIMIT, padded_batches
 from fer_jax.data.streaming import in_order
 from fer_jax.models.fernet import BACKBONES
-from fer_jax.training import hosts
+from fer_jax.training import depthwise_tuning, hosts
 from fer_jax.training import mesh as meshes
 from fer_jax.training.checkpoint import find_model
 from fer_jax.training.state import model_definition
@@ -129,7 +129,8 @@ class TrainedModel:
         self.image_shape: tuple[int, ...] = tuple(self.record["data"].get("image_shape", (IMAGE_SIZE, IMAGE_SIZE)))
         backbones = [BACKBONES[variant["name"]].with_variant(variant) for variant in self.record["backbones"]]
         self._mesh = meshes.make_mesh()
-        spec = model_spec(self.config, backbones, len(self.class_names))
+        choices = depthwise_tuning.from_json(self.record.get(depthwise_tuning.KEY, []), str(path))
+        spec = model_spec(self.config, backbones, len(self.class_names), choices)
         self._graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
         self._params, self._batch_stats = saved.restore(*model)
 

@@ -18,7 +18,7 @@ from fer_jax.data.placement import place
 from fer_jax.errors import InputError
 from fer_jax.inference import Predictor
 from fer_jax.pretrained.initial import InitialBackbone
-from fer_jax.training import hosts
+from fer_jax.training import depthwise_tuning, hosts
 from fer_jax.training import mesh as meshes
 from fer_jax.training.backbone_checkpoints import starting_backbones
 from fer_jax.training.cached_features import cached_input, check_cached_views
@@ -73,7 +73,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
     steps_per_epoch = resident.steps_per_epoch(len(data.train), batch_size)
     total_steps = steps_per_epoch * config.train.epochs
     backbones = starting_backbones(config, data.fingerprint())
-    spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
+    backbone_specs = [backbone.spec for backbone in backbones]
+    spec = model_spec(config, backbone_specs, len(data.class_names))
     graphdef, param_shapes, _ = model_definition(spec, replicated)
     table = resolve(config.train.parameters, config.train.epochs, param_shapes)
     check_cached_views(config, table)
@@ -84,6 +85,13 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
         Watchdog(config.train.watchdog_minutes) as watchdog,
         Checkpoints(workdir) as checkpoints,
     ):
+        # ---- What the depthwise convolutions compile to, where a measurement has to say.
+        tuning = depthwise_tuning.tune_run(config, backbone_specs, mesh, workdir)
+        if tuning.choices:
+            spec = model_spec(config, backbone_specs, len(data.class_names), tuning.choices)
+            graphdef, *_ = model_definition(spec, replicated)
+            description[depthwise_tuning.KEY] = depthwise_tuning.to_json(tuning.choices)
+
         # ---- The state before the first step, on the devices.
         params, batch_stats = create_model(spec, config.seed)
         for backbone in backbones:
@@ -159,6 +167,8 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
             progress.message(_headline(data, backbones, state.params, mesh, workdir))
             progress.message(how_it_is_read)
             progress.message(what_trains)
+            if tuning.message:
+                progress.message(tuning.message)
             if restored:
                 progress.message(f"going on after step {done} of {total_steps}")
             else:

@@ -96,6 +96,13 @@ def test_overrides_are_typed(repository):
         ("--config.model.backbones=()", "one or more"),
         ("--config.model.hidden_units=(0,)", "integers of at least 1"),
         ("--config.model.input_size=16", "at least 32"),
+        (
+            "--config.model.depthwise_lowering=fast",
+            "config.model.depthwise_lowering='fast': expected auto, native, shift_and_add, or three of the latter two "
+            "joined by commas, for forward, input gradient and kernel gradient",
+        ),
+        ("--config.model.depthwise_lowering=native,native", "depthwise_lowering='native,native': expected auto"),
+        ("--config.model.depthwise_lowering=auto,auto,auto", "depthwise_lowering='auto,auto,auto': expected auto"),
         ("--config.augment.rotation_range=90", "config.augment.rotation_range"),
         ("--config.data.validation_fraction=1", "above 0 and below 1"),
         ("--config.augment.random_erasing=2", "config.augment.random_erasing: found 2.0, expected a probability"),
@@ -119,6 +126,13 @@ def test_bad_override_is_one_clear_line(repository, override, message):
         load(repository, "efficientnet_b0", override)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("lowering", ["auto", "native", "shift_and_add", "native,shift_and_add,native"])
+def test_lowering_may_be_one_or_one_for_each_direction(repository, lowering):
+    config = load(repository, "efficientnet_b0", f"--config.model.depthwise_lowering={lowering}")
+    assert config.model.depthwise_lowering == lowering
+    assert from_json(to_json(config)).model.depthwise_lowering == lowering
 
 
 def test_missing_config_file_is_named(tmp_path):

@@ -13,7 +13,6 @@ from pathlib import Path
 import jax
 
 from fer_jax.benchmarking.cost import roofline
-from fer_jax.benchmarking.depthwise_shapes import depthwise_shapes, direction_seconds
 from fer_jax.benchmarking.dispatch import dispatch
 from fer_jax.benchmarking.frozen import frozen
 from fer_jax.benchmarking.peer import torch_peer
@@ -23,11 +22,13 @@ from fer_jax.benchmarking.section import Section, Settings
 from fer_jax.benchmarking.train_program import FER2013_VALIDATION_IMAGES
 from fer_jax.data.augment import NO_AUGMENTATION
 from fer_jax.data.synthetic import synthetic_faces
-from fer_jax.models.depthwise import LOWERINGS
+from fer_jax.models.depthwise import DIRECTIONS, FIXED, LOWERINGS
+from fer_jax.models.depthwise_timing import depthwise_shapes, lowering_seconds
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.training.checkpoint import Checkpoints
 from fer_jax.training.compile_cache import empty_compile_cache
+from fer_jax.training.depthwise_tuning import fastest
 from fer_jax.training.run_folder import describe
 from fer_jax.training.step import TrainMetrics
 
@@ -142,27 +143,28 @@ def checkpoint(settings: Settings) -> Section:
 def depthwise(settings: Settings) -> Section:
     """Each lowering in the whole training step, and in every distinct depthwise convolution of the backbones by itself.
 
-    The rows give milliseconds, direction by direction, and how often the convolution occurs in the network.
+    The rows give milliseconds for the images of one device, direction by direction, how often the convolution occurs
+    in the network, and what `auto` is on this device: on a GPU, what these milliseconds say.
     """
     config = settings.config
     runners = {}
-    for lowering in LOWERINGS[1:]:
+    for lowering in LOWERINGS:
         variant = config.copy_and_resolve_references()
         variant.model.depthwise_lowering = lowering
         runners[f"training step, {lowering}"] = TrainRunner(variant)
     speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
     del runners
-    shapes = {}
-    for name in config.model.backbones:
-        for shape, count in depthwise_shapes(BACKBONES[name], config.model.input_size).items():
-            shapes[shape] = shapes.get(shape, 0) + count
+    batch_size = config.train.batch_size // jax.device_count()
+    counted = {"rounds": settings.rounds, "calls": settings.steps}
     rows = []
-    for shape, count in shapes.items():
-        found = direction_seconds(shape, config.train.batch_size, config.model.dtype, rounds=settings.rounds)
-        row = {"shape": str(shape), "times": count}
-        for direction, by_lowering in found.items():
-            row |= {f"{direction}, {lowering} (ms)": 1e3 * seconds for lowering, seconds in by_lowering.items()}
-        rows.append(row)
+    backbones = [BACKBONES[name] for name in config.model.backbones]
+    for shape, times in depthwise_shapes(backbones, config.model.input_size).items():
+        row, auto = {"shape": str(shape), "times": times}, []
+        for direction in DIRECTIONS:
+            found = lowering_seconds(shape, direction, batch_size, config.model.dtype, **counted)
+            row |= {f"{direction}, {lowering} (ms)": 1e3 * seconds for lowering, seconds in found.items()}
+            auto.append(FIXED.get(jax.default_backend()) or fastest(found))
+        rows.append(row | {"auto": ",".join(auto)})
     return Section("depthwise", f"Depthwise convolutions, batch {config.train.batch_size}", speeds, rows=rows)
 
 

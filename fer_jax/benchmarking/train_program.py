@@ -14,6 +14,7 @@ from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.models.fernet import BACKBONES, FerNetSpec
 from fer_jax.training import mesh as meshes
 from fer_jax.training.cached_features import check_cached_views
+from fer_jax.training.depthwise_tuning import tune
 from fer_jax.training.freeze import FreezeTable, resolve
 from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
 from fer_jax.training.state import TrainState, model_definition
@@ -69,7 +70,8 @@ def train_program(
     batch_size = config.train.batch_size
     meshes.check_batch_size(batch_size, mesh, "train.batch_size")
     replicated = meshes.replicated(mesh)
-    spec = model_spec(config, [BACKBONES[name] for name in config.model.backbones], NUM_EXPRESSIONS)
+    backbones = [BACKBONES[name] for name in config.model.backbones]
+    spec = model_spec(config, backbones, NUM_EXPRESSIONS, tune(config, backbones, mesh).choices)
     graphdef, params, batch_stats = model_definition(spec, replicated)
     table = resolve(config.train.parameters, config.train.epochs, params)
     check_cached_views(config, table)

@@ -1,4 +1,4 @@
-"""Depthwise convolution as a sum of shifted images, with a derivative written by hand: the lowering for CPU.
+"""Depthwise convolution as a sum of shifted images, and its derivatives written by hand: the lowering for CPU.
 
 The value is the sum over the k * k taps of the shifted image times one weight per channel, which XLA fuses into one
 loop. Left to automatic differentiation, each tap becomes a padded image of its own in the gradient of the input, and
@@ -7,7 +7,6 @@ phase of the stride, and the kernel's is one reduction with k * k results that r
 `docs/performance.md` has the measurement.
 """
 
-import functools
 from collections.abc import Iterator
 
 import jax
@@ -18,8 +17,7 @@ from jax import lax
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def shift_and_add(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
+def forward(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
     """Depthwise convolution of `x` [n, h, w, c] with `kernel` [k, k, 1, c], both axes padded with zeros by `pads`.
 
     The sums are kept in float32, as the native convolution keeps them; the result has the dtype of `x`.
@@ -29,28 +27,13 @@ def shift_and_add(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> j
     return sum(_f32(tap) * _f32(kernel[row, column, 0]) for row, column, tap in taps).astype(x.dtype)
 
 
-def _forward(x, kernel, stride, pads):
-    return shift_and_add(x, kernel, stride, pads), (x, kernel)
-
-
-def _backward(stride, pads, residuals, gradient):
-    x, kernel = residuals
-    return (
-        _input_gradient(gradient, kernel, stride, pads, x.shape[1:3]).astype(x.dtype),
-        _kernel_gradient(gradient, x, kernel.shape[0], stride, pads).astype(kernel.dtype),
-    )
-
-
-shift_and_add.defvjp(_forward, _backward)
-
-
-def _input_gradient(gradient, kernel, stride, pads, size):
-    """Float32 [n, h, w, c].
+def input_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
+    """The gradient of `x`, of its shape and dtype, from that of the result; of `x` nothing else is looked at.
 
     Input pixel i = stride * q + phase meets output pixel q + shift through tap t where stride * shift = phase + pad -
     t, so each phase is a sum of shifted gradients of its own, over the taps for which that shift is whole.
     """
-    k = kernel.shape[0]
+    k, size = kernel.shape[0], x.shape[1:3]
     quotients = [-(-extent // stride) for extent in size]
     shifts = [_whole_shifts(k, stride, before) for before, _ in pads]
     # As much padding as the extreme shifts need, to read one window of `quotients` pixels for each.
@@ -73,12 +56,12 @@ def _input_gradient(gradient, kernel, stride, pads, size):
         for row_taps in shifts[0]
     ]
     if stride == 1:
-        return phases[0][0]
+        return phases[0][0].astype(x.dtype)
     # [n, q, phase, q, phase, c] -> [n, stride * q, stride * q, c]
     woven = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
     n, channels = gradient.shape[0], gradient.shape[3]
     woven = woven.reshape(n, quotients[0] * stride, quotients[1] * stride, channels)
-    return woven[:, : size[0], : size[1]]
+    return woven[:, : size[0], : size[1]].astype(x.dtype)
 
 
 def _whole_shifts(k: int, stride: int, before: int) -> list[list[tuple[int, int]]]:
@@ -89,14 +72,18 @@ def _whole_shifts(k: int, stride: int, before: int) -> list[list[tuple[int, int]
     ]
 
 
-def _kernel_gradient(gradient, x, k, stride, pads):
-    """Float32 [k, k, 1, c]: for each tap, the sum over examples and pixels of shifted input times gradient."""
+def kernel_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
+    """The gradient of `kernel`, of its shape and dtype, from that of the result; nothing else of `kernel` is used.
+
+    For each tap it is the sum over examples and pixels of shifted input times gradient.
+    """
+    k = kernel.shape[0]
     taps = _shifted(_pad(x, pads), k, stride, gradient.shape[1:3])
     products = tuple(_f32(tap) * _f32(gradient) for _, _, tap in taps)
     zeros = (np.float32(0),) * len(products)
     # Image by image: the reduction walks its operands once a channel, so they have to stay in the cache.
     sums = lax.reduce(products, zeros, lambda a, b: tuple(i + j for i, j in zip(a, b, strict=True)), (1, 2))
-    return jnp.stack(sums).sum(axis=1).reshape(k, k, 1, -1)
+    return jnp.stack(sums).sum(axis=1).reshape(k, k, 1, -1).astype(kernel.dtype)
 
 
 def _shifted(padded: jax.Array, k: int, stride: int, size: tuple[int, int]) -> Iterator[tuple[int, int, jax.Array]]:

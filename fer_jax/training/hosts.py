@@ -102,6 +102,27 @@ def on_main(action: Callable[[], int]) -> int:
     return int(value)
 
 
+def text_from_main(action: Callable[[], str], moment: str) -> str:
+    """As `on_main` for an `action` that returns a text, and may take its time: `moment` is for `wait_for_all`."""
+    if jax.process_count() == 1:
+        return action()
+    text, error = b"", None
+    if is_main():
+        try:
+            text = action().encode()
+        except InputError as found:
+            error = found
+    wait_for_all(moment)
+
+    def length() -> int:
+        if error:
+            raise error
+        return len(text)
+
+    padded = np.frombuffer(text.ljust(on_main(length)), np.uint8)
+    return multihost_utils.broadcast_one_to_all(padded).tobytes().decode()
+
+
 def wait_for_all(moment: str) -> None:
     """Returns when every process is there; for use once for each `moment`, after work that takes each its own time.
 

@@ -122,6 +122,7 @@ def test_lowerings_in_the_step_and_by_shape(settings, monkeypatch):
     assert set(section.speeds) == {"training step, native", "training step, shift_and_add"}
     assert section.rows[0]["shape"] == "16 x 16 x 8, 3 x 3 / 1"
     assert section.rows[0]["forward, native (ms)"] > 0
+    assert section.rows[0]["auto"] == "shift_and_add,shift_and_add,shift_and_add"
 
 
 SPEEDS = {"fer_jax": Speed(200.0, 150.0, 210.0, 5.0, 3, 2), "torch 9": Speed(100.0, 90.0, 110.0, 9.0, 3, 2)}

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from fer_jax.errors import InputError
-from fer_jax.training.hosts import check_equal, initialize, on_main, several_processes
+from fer_jax.training.hosts import check_equal, initialize, on_main, several_processes, text_from_main
 
 ALONE = {"TPU_SKIP_MDS_QUERY": "1"}
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
@@ -42,6 +42,7 @@ def test_arguments_that_do_not_go_together_are_refused(arguments):
 def test_process_on_its_own_needs_nobody():
     initialize("nowhere:1", 1, 0)
     assert on_main(lambda: 3) == 3
+    assert text_from_main(lambda: "text", "agrees") == "text"
     check_equal("anything", "text")
 
 
@@ -69,7 +70,12 @@ found = {"devices": jax.device_count(), "main": hosts.is_main()}
 found["decided"] = hosts.on_main(lambda: 41 + 1)
 def refuse():
     raise InputError("the folder is taken")
-actions = {"refused": lambda: hosts.on_main(refuse), "differs": lambda: hosts.check_equal(number, "number")}
+found["text"] = hosts.text_from_main(lambda: "größer", "agrees")
+actions = {
+    "refused": lambda: hosts.on_main(refuse),
+    "no text": lambda: hosts.text_from_main(refuse, "disagrees"),
+    "differs": lambda: hosts.check_equal(number, "number"),
+}
 for name, action in actions.items():
     try:
         action()
@@ -131,8 +137,10 @@ def test_two_processes_decide_save_and_stop_together(tmp_path):
     assert (first["devices"], second["devices"]) == (4, 4)
     assert (first["main"], second["main"]) == (True, False)
     assert first["decided"] == second["decided"] == 42
-    assert first["refused"] == "the folder is taken"
-    assert "process 0 cannot go on" in second["refused"]
+    assert first["text"] == second["text"] == "größer"
+    for name in ("refused", "no text"):
+        assert first[name] == "the folder is taken"
+        assert "process 0 cannot go on" in second[name]
     assert first["differs"] == second["differs"]
     assert "process 1 has not the same number" in first["differs"]
     assert first["restored"] == second["restored"] == 7 + 3 * 7 + 7
