@@ -26,8 +26,9 @@ from fer_jax.training.step import predict_batch, predict_step
 class Predictor:
     """The compiled forward pass of one network on one mesh.
 
-    `batch_size` is rounded up to a multiple of the number of devices; the last batch is filled up, and what the
-    filling gives is dropped. `flip` and `cached` are those of `predict_batch`.
+    `batch_size` is the most images of a batch, rounded up to a multiple of the number of devices, see
+    `even_batch_size`; the last batch is filled up, and what the filling gives is dropped. `flip` and `cached` are those
+    of `predict_batch`.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Predictor:
         Images on the devices of the mesh are taken from there; an array on the host or files are streamed to them.
         `stop` is asked after each batch; None if it says so before the last one.
         """
-        batch_size = min(self._batch_size, _round_up(len(images), self._mesh.size))
+        batch_size = even_batch_size(len(images), self._batch_size, self._mesh.size)
         if isinstance(images, jax.Array):
             step = self._step
             batches = ((images, ids) for ids in padded_batches(len(images), batch_size))
@@ -103,6 +104,15 @@ class Predictor:
                 return None
             logits[name] = found
         return logits
+
+
+def even_batch_size(num_images: int, most: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` for which `num_images` still fit into as few batches as of `most` images.
+
+    So little of the last batch is filling: FER2013's 3,589 images at 256 a batch take 15 batches, of 240.
+    """
+    batches = max(1, -(-num_images // most))
+    return _round_up(-(-num_images // batches), multiple)
 
 
 def _round_up(n: int, multiple: int) -> int:

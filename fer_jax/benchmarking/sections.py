@@ -22,6 +22,7 @@ from fer_jax.benchmarking.section import Section, Settings
 from fer_jax.benchmarking.train_program import FER2013_VALIDATION_IMAGES
 from fer_jax.data.augment import NO_AUGMENTATION
 from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.inference import even_batch_size
 from fer_jax.models.depthwise import DIRECTIONS, FIXED, LOWERINGS
 from fer_jax.models.depthwise_timing import depthwise_shapes, lowering_seconds
 from fer_jax.models.fernet import BACKBONES
@@ -72,7 +73,7 @@ def evaluate(settings: Settings) -> Section:
     round is one evaluation, and as many batches of the forward pass (and of the peer).
     """
     config, images = settings.config, FER2013_VALIDATION_IMAGES
-    batch_size = min(config.eval.batch_size, images)
+    batch_size = even_batch_size(images, config.eval.batch_size, jax.device_count())
     batches = math.ceil(images / batch_size)
     whole = eval_runner(config, images)
     name, forward = f"evaluation of {images:,} images", "forward pass alone"
@@ -81,7 +82,6 @@ def evaluate(settings: Settings) -> Section:
         speeds = interleave(runners, rounds=settings.rounds, steps=batches)
     figures = {
         "evaluation beside the forward pass alone (%)": 100 * speeds[name].median / speeds[forward].median,
-        "with the last batch filled up, at most (%)": 100 * images / (batches * batch_size),
     }
     return Section("eval", f"Evaluation, batch {batch_size}", speeds, figures)
 

@@ -59,8 +59,6 @@ def test_evaluation_of_a_whole_split_beside_the_forward_pass(settings, monkeypat
     assert list(section.speeds) == ["evaluation of 30 images", "forward pass alone"]
     figures = section.figures
     assert figures["evaluation beside the forward pass alone (%)"] == pytest.approx(100 * whole.median / forward.median)
-    # Four batches of 8 hold 30 images.
-    assert figures["with the last batch filled up, at most (%)"] == pytest.approx(100 * 30 / 32)
 
 
 def test_frozen_steps_cost_less_and_count_what_trains(settings):
