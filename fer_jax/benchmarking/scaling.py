@@ -1,4 +1,4 @@
-"""How a run scales over the chips of TPU v5e slices: bounds from the compiler's counts, nothing measured on hardware.
+"""How a run scales over the chips of TPU v5e slices, by the compiler's counts; nothing was measured on hardware.
 
 A step takes at least the roofline of what the compiler counts for one chip (`scripts/compile_check.py`), and then its
 sums over the chips, which take at least their bytes over the links and, each of them, the way across the slice.
@@ -39,7 +39,7 @@ class CompiledNetwork:
 
     Attributes:
       flops: of one chip, a step, by batch a chip.
-      num_bytes: of HBM traffic of one chip, a step, by batch a chip.
+      num_bytes: of one chip, a step, by batch a chip, as XLA counts them: vector memory included.
       all_reduces: sums over the chips in a step.
       all_reduce_bytes: of them together.
     """
@@ -51,7 +51,7 @@ class CompiledNetwork:
 
 
 def _network(per_image: Mapping[int, tuple[float, float]], all_reduces: int, megabytes: float) -> CompiledNetwork:
-    """From the printed lines: {batch a chip: (GFLOP an image, MB of HBM traffic an image)} and the sums in MB."""
+    """From the printed lines: {batch a chip: (GFLOP an image, MB by XLA's count an image)} and the sums in MB."""
     flops = {batch: batch * gflop * 1e9 for batch, (gflop, _) in per_image.items()}
     num_bytes = {batch: batch * traffic * 1e6 for batch, (_, traffic) in per_image.items()}
     return CompiledNetwork(flops, num_bytes, all_reduces, megabytes * 1e6)
