@@ -35,3 +35,16 @@ def test_readme_names_scripts_and_configs_that_exist(repository):
     assert len(names) > 5
     for name in names:
         assert (repository / name).exists(), name
+
+
+def test_readme_table_gives_the_accuracies_of_the_papers_experiments(repository):
+    readme = (repository / "README.md").read_text()
+    table = json.loads((repository / "docs" / "results" / "paper_small" / "table3.json").read_text())
+    assert len(table["rows"]) == 6
+    for experiment in table["rows"]:
+        row = next((line for line in readme.splitlines() if line.startswith(f"| {experiment['title']} |")), None)
+        assert row, f"{experiment['title']} is not in the README's table"
+        [run] = experiment["runs"]
+        accuracies = [run["validation_accuracy"], run["accuracy"], *run["accuracy_wilson_95"]]
+        expected = [100 * value for value in (*accuracies, run["paper_protocol"]["accuracy"])]
+        assert [float(n) for n in re.findall(r"\d+\.\d\d", row)] == pytest.approx(expected, abs=0.00501), row

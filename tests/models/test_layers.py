@@ -3,9 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
+from jax import lax
 
 from fer_jax.models.batch_norm import BatchNorm
+from fer_jax.models.dense_conv import conv
+from fer_jax.models.depthwise import padding_amounts
 from fer_jax.models.layers import Conv, SqueezeExcite, drop_path
 
 
@@ -45,9 +49,29 @@ def test_batch_norm_of_bfloat16_is_computed_in_float32():
 
 
 def test_pointwise_convolution_is_a_matrix_product():
-    conv = Conv(3, 4, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    module = Conv(3, 4, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x = random((2, 5, 5, 3))
-    np.testing.assert_allclose(conv(jnp.array(x)), x @ np.asarray(conv.kernel[0, 0]), atol=1e-5)
+    np.testing.assert_allclose(module(jnp.array(x)), x @ np.asarray(module.kernel[0, 0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolution_and_its_gradients_are_those_of_xla(stride, size, padding):
+    module = Conv(3, 5, 3, stride=stride, padding=padding, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    pads = [padding_amounts(padding, size, 3, stride)] * 2
+    x, kernel = jnp.array(random((2, size, size, 3))), module.kernel[...]
+
+    def native(x, kernel):
+        return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    found, backward = jax.vjp(lambda x, kernel: conv(x, kernel, stride, tuple(pads)), x, kernel)
+    expected, native_backward = jax.vjp(native, x, kernel)
+    np.testing.assert_allclose(module(x), expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    gradient = jnp.array(random(expected.shape))
+    for ours, theirs in zip(backward(gradient), native_backward(gradient), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_squeeze_excite_scales_channels_by_a_gate_of_their_means():
