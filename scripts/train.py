@@ -14,8 +14,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from absl import logging
-
 from fer_jax.config import load_config, model_spec
 from fer_jax.data.folder_reader import FolderOptions
 from fer_jax.data.sources import load
@@ -27,6 +25,7 @@ from fer_jax.train import train
 from fer_jax.training import hosts
 from fer_jax.training.compile_cache import enable_compile_cache
 from fer_jax.training.host_memory import keep_freed_memory
+from fer_jax.training.orbax_noise import silence_orbax
 from fer_jax.training.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
 
 
@@ -53,8 +52,7 @@ def main() -> None:
         parser.error("--data and --workdir are needed")
     if args.profile < 0:
         raise InputError(f"--profile={args.profile}: expected a number of steps")
-    # What Orbax logs as an error, with its stack, arrives as one of ours.
-    logging.set_verbosity(logging.FATAL)
+    silence_orbax()
     keep_freed_memory()
     hosts.initialize(args.coordinator, args.num_processes, args.process_id)
     folder = FolderOptions(

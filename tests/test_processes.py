@@ -187,9 +187,11 @@ def test_signal_ends_the_command_with_its_status(number, again, repository, tmp_
     assert training.wait() == 75
     assert time.monotonic() - start < 10
     assert re.search(r"stopped after step \d+ of 4000 and saved in .*; the same command goes on", training.output())
-    # Before the first step there is nothing to save.
+    # While the network is built there is nothing to save.
     training = Training(repository, tmp_path / "other", "--config.train.epochs=1000")
-    assert training.wait_for("images; ")
+    while not (tmp_path / "other" / "run.lock").exists():
+        assert training.process.poll() is None, training.output()
+        time.sleep(0.001)
     training.process.send_signal(number)
     assert training.wait() == again
 
