@@ -53,14 +53,22 @@ def _backward(epsilon, activation, residuals, cotangents):
         _, derivative = jax.vjp(ACTIVATIONS[activation], _affine(x32, mean, inverse, scale, bias))
         (gradient,) = derivative(gradient)
     normalised = (x32 - mean) * inverse
-    dbias = jnp.sum(gradient, _AXES)
-    dscale = jnp.sum(gradient * normalised, _AXES)
+    dbias, dscale = (_sum_of_channels(a) for a in (gradient, gradient * normalised))
     count = x.size // x.shape[-1]
     dx = (scale * inverse) * (gradient - (dbias + normalised * dscale) / count)
     return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(bias.dtype)
 
 
 norm_by_batch.defvjp(_forward, _backward)
+
+
+def _sum_of_channels(x):
+    """[c] of [n, h, w, c]. On CPU as a product with ones: a sixth of a training step's time went into the sums."""
+    return jax.lax.platform_dependent(
+        x,
+        cpu=lambda x: jnp.ones(x.size // x.shape[-1], x.dtype) @ x.reshape(-1, x.shape[-1]),
+        default=lambda x: jnp.sum(x, _AXES),
+    )
 
 
 def _precise(dtype: jnp.dtype) -> jnp.dtype:

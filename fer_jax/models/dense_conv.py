@@ -1,8 +1,9 @@
-"""Dense convolution, with kernel gradients that XLA's CPU backend runs fast.
+"""Dense convolution, in forms that XLA's CPU backend runs fast.
 
 Left to automatic differentiation, the gradient of a pointwise kernel is a matrix product whose operand is transposed
 in memory first: at 96 pixels, batch 16, the first expansion of MobileNetV2 takes 11.7 ms for it and 0.8 ms in the form
-below. That of the stem's kernel transposes the images to put the batch last, which alone was 6 % of a training step.
+below. That of the stem's kernel transposes the images to put the batch last, which alone was 6 % of a training step;
+the stem itself, of three channels, reaches a tenth of the speed of a matrix product. Both are one over patches here.
 `docs/performance.md` has the measurement of the whole.
 """
 
@@ -42,8 +43,11 @@ def _sum_of_outer_products(x, gradient):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
     """Convolves `x` [n, h, w, inputs] with `kernel` [k, k, inputs, outputs], of one dtype, padded with zeros."""
-    return lax.conv_general_dilated(
-        x, kernel, window_strides=(stride, stride), padding=pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: _by_patches(x, kernel, stride, pads),
+        default=lambda x, kernel: _native(x, kernel, stride, pads),
     )
 
 
@@ -53,14 +57,13 @@ def _conv_forward(x, kernel, stride, pads):
 
 def _conv_backward(stride, pads, residuals, gradient):
     x, kernel = residuals
-    native = functools.partial(conv.fun, stride=stride, pads=pads)
     # For the stem nothing asks for the input's gradient, and XLA drops it.
-    (dx,) = jax.vjp(lambda x: native(x, kernel), x)[1](gradient)
+    (dx,) = jax.vjp(lambda x: _native(x, kernel, stride, pads), x)[1](gradient)
     dkernel = lax.platform_dependent(
         x,
         gradient,
         cpu=lambda x, gradient: _kernel_gradient_by_patches(x, gradient, kernel.shape, stride, pads),
-        default=lambda x, gradient: jax.vjp(lambda kernel: native(x, kernel), kernel)[1](gradient)[0],
+        default=lambda x, gradient: jax.vjp(lambda k: _native(x, k, stride, pads), kernel)[1](gradient)[0],
     )
     return dx, dkernel
 
@@ -68,20 +71,33 @@ def _conv_backward(stride, pads, residuals, gradient):
 conv.defvjp(_conv_forward, _conv_backward)
 
 
+def _native(x, kernel, stride, pads):
+    return lax.conv_general_dilated(
+        x, kernel, window_strides=(stride, stride), padding=pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _by_patches(x, kernel, stride, pads):
+    size, inputs, outputs = kernel.shape[0], kernel.shape[2], kernel.shape[3]
+    return jnp.matmul(_patches(x, size, stride, pads), kernel.reshape(size * size * inputs, outputs))
+
+
 def _kernel_gradient_by_patches(x, gradient, kernel_shape, stride, pads):
-    """The pixels that each tap multiplies, side by side as the columns of one matrix: for few input channels."""
-    size, inputs, outputs = kernel_shape[0], kernel_shape[2], kernel_shape[3]
+    return _sum_of_outer_products(_patches(x, kernel_shape[0], stride, pads), gradient).reshape(kernel_shape)
+
+
+def _patches(x, size, stride, pads):
+    """[n, h', w', size * size * inputs]: the pixels that each tap multiplies, side by side; for few input channels."""
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    height, width = gradient.shape[1:3]
+    height, width = ((extent - size) // stride + 1 for extent in padded.shape[1:3])
     patches = [
         lax.slice(
             padded,
             (0, row, column, 0),
-            (len(x), row + (height - 1) * stride + 1, column + (width - 1) * stride + 1, inputs),
+            (len(x), row + (height - 1) * stride + 1, column + (width - 1) * stride + 1, x.shape[3]),
             (1, stride, stride, 1),
         )
         for row in range(size)
         for column in range(size)
     ]
-    product = _sum_of_outer_products(jnp.concatenate(patches, axis=-1), gradient)
-    return product.reshape(size, size, inputs, outputs)
+    return jnp.concatenate(patches, axis=-1)
