@@ -1,6 +1,6 @@
-"""Prints how a run scales over TPU v5e chips at best, the tables of docs/scaling.md: python scripts/scaling.py
+"""Prints how a run scales over TPU v5e chips, the tables of docs/scaling.md: python scripts/scaling.py
 
-Bounds from what compile_check counted, not measurements. --network picks another network than MobileNetV2.
+Estimates from what compile_check printed, not measurements. --network picks another network than MobileNetV2.
 """
 
 import argparse
@@ -14,8 +14,8 @@ def main() -> None:
     )
     parser.add_argument("--network", choices=tuple(NETWORKS), default="mobilenet_v2")
     network = NETWORKS[parser.parse_args().network]
-    compiled = ", ".join(map(str, sorted(network.num_bytes)))
-    print(f"Bounds, not measurements; compiled at {compiled} images a chip, and on straight lines between them.\n")
+    compiled = ", ".join(map(str, sorted(network.cycles)))
+    print(f"Estimates, not measurements; compiled at {compiled} images a chip, and on straight lines between them.\n")
     for title, table in sections(network).items():
         print(f"{title}\n\n{table}\n")
 

@@ -1,7 +1,7 @@
 """How a run scales over the chips of TPU v5e slices, by the compiler's counts; nothing was measured on hardware.
 
-A step takes at least the roofline of what the compiler counts for one chip (`scripts/compile_check.py`), and then its
-sums over the chips, which take at least their bytes over the links and, each of them, the way across the slice.
+A step takes the cycles that the compiler expects of one chip (`scripts/compile_check.py`), and then its sums over the
+chips, which take at least their bytes over the links and, each of them, the way across the slice.
 """
 
 import dataclasses
@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fer_jax.benchmarking.cost import ProgramCost, roofline
-from fer_jax.benchmarking.devices import published_peak
 from fer_jax.benchmarking.train_program import FER2013_TRAINING_IMAGES, FER2013_VALIDATION_IMAGES
 from fer_jax.data.resident import steps_per_epoch
 from fer_jax.errors import InputError
@@ -22,12 +20,15 @@ SLICES = {1: (1, 1), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 1
 LINK_BYTES_PER_SECOND = 1600e9 / 8 / 4
 """One way over one of the four links of a v5e chip: 1600 Gbit/s a chip (the same page, "Interchip Interconnect BW")."""
 
+CYCLES_PER_SECOND = 1.5e9
+"""Of a v5e chip (jax-ml.github.io/scaling-book, chapter "How to Think About TPUs")."""
+
 HOP_SECONDS = 1e-6
-"""From one chip to the next, about (jax-ml.github.io/scaling-book, chapter "How to Think About TPUs")."""
+"""From one chip to the next, about (the same chapter)."""
 
 _CLOSED_SIDE = 16  # Only an axis of this length is a ring on v5e; a shorter one has two ends (the same chapter).
 _EVALUATION_BATCH = 256
-# Of the time of a training step: where the compiler expects it to go, docs/performance.md, the forward rows.
+# Of the time of a training step: the operations, of which the backward pass has twice those of the forward pass.
 _FORWARD_SHARE = 1 / 3
 EPOCHS = 100
 """Of a run (the paper's Table 1)."""
@@ -38,46 +39,34 @@ class CompiledNetwork:
     """What compile_check counted for the training step of a network, 200 px, bfloat16, on a v5e slice.
 
     Attributes:
-      flops: of one chip, a step, by batch a chip.
-      num_bytes: of one chip, a step, by batch a chip, as XLA counts them: vector memory included.
+      cycles: that the compiler expects one chip to take for a step, by batch a chip.
       all_reduces: sums over the chips in a step.
       all_reduce_bytes: of them together.
     """
 
-    flops: Mapping[int, float]
-    num_bytes: Mapping[int, float]
+    cycles: Mapping[int, float]
     all_reduces: int
     all_reduce_bytes: float
 
 
-def _network(per_image: Mapping[int, tuple[float, float]], all_reduces: int, megabytes: float) -> CompiledNetwork:
-    """From the printed lines: {batch a chip: (GFLOP an image, MB by XLA's count an image)} and the sums in MB."""
-    flops = {batch: batch * gflop * 1e9 for batch, (gflop, _) in per_image.items()}
-    num_bytes = {batch: batch * traffic * 1e6 for batch, (_, traffic) in per_image.items()}
-    return CompiledNetwork(flops, num_bytes, all_reduces, megabytes * 1e6)
-
-
 NETWORKS = {
-    "mobilenet_v2": _network(
-        {1: (2.235, 2657.1), 8: (1.926, 625.9), 32: (1.909, 458.8), 128: (1.937, 170.7)}, 106, 23.57
+    "mobilenet_v2": CompiledNetwork(
+        cycles={1: 4.6e6, 8: 7.1e6, 32: 24.7e6, 128: 51.2e6}, all_reduces=106, all_reduce_bytes=23.57e6
     ),
-    "efficientnet_b0": _network({1: (2.843, 3341.8), 8: (2.537, 675.4), 128: (2.530, 190.4)}, 100, 27.18),
+    "efficientnet_b0": CompiledNetwork(
+        cycles={1: 5.6e6, 8: 9.1e6, 32: 31.3e6, 128: 76.2e6}, all_reduces=100, all_reduce_bytes=27.18e6
+    ),
 }
 """What `scripts/compile_check.py --topology=v5e:2x2 --batch-per-chip=N --config.model.dtype=bfloat16` printed."""
 
 
 def chip_seconds(network: CompiledNetwork, batch_per_chip: int) -> float:
-    """The least time of a step on one chip, without the sums over the chips.
+    """What the compiler expects a step to take on one chip, without the sums over the chips.
 
     Between two batches that were compiled on the straight line through both; beyond the largest in proportion to it.
     """
-    peak = published_peak("TPU v5e")
-
-    def at(flops: float, num_bytes: float) -> float:
-        return roofline(ProgramCost(flops, num_bytes, 0, 0), peak, "bfloat16").seconds
-
-    batches = sorted(network.num_bytes)
-    seconds = [at(network.flops[batch], network.num_bytes[batch]) for batch in batches]
+    batches = sorted(network.cycles)
+    seconds = [network.cycles[batch] / CYCLES_PER_SECOND for batch in batches]
     if batch_per_chip > batches[-1]:
         return seconds[-1] * batch_per_chip / batches[-1]
     return float(np.interp(batch_per_chip, batches, seconds))
@@ -100,8 +89,8 @@ def all_reduce_seconds(network: CompiledNetwork, chips: int) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunBound:
-    """The least times of a run of FER2013 on a slice.
+class RunEstimate:
+    """What a run of FER2013 takes on a slice, about.
 
     Attributes:
       chips: of the slice.
@@ -125,7 +114,7 @@ class RunBound:
 
     @property
     def images_per_second(self) -> float:
-        """Of training, at most."""
+        """Of training."""
         return self.batch_size / self.step_seconds
 
     @property
@@ -143,8 +132,8 @@ class RunBound:
         return self.run_seconds * self.chips / 3600
 
 
-def run_bound(network: CompiledNetwork, chips: int, batch_size: int) -> RunBound:
-    """The bounds of a run with `batch_size` images a step over all `chips`.
+def run_estimate(network: CompiledNetwork, chips: int, batch_size: int) -> RunEstimate:
+    """What a run takes with `batch_size` images a step over all `chips`.
 
     Raises:
       InputError: for chips that are no slice, and a batch that they cannot split or that no epoch has.
@@ -155,7 +144,7 @@ def run_bound(network: CompiledNetwork, chips: int, batch_size: int) -> RunBound
         raise InputError(f"a batch of {batch_size} cannot be split over {chips} chips; give a multiple of {chips}")
     batches = math.ceil(FER2013_VALIDATION_IMAGES / max(_EVALUATION_BATCH, chips))
     forward = _FORWARD_SHARE * chip_seconds(network, max(1, _EVALUATION_BATCH // chips))
-    return RunBound(
+    return RunEstimate(
         chips=chips,
         batch_size=batch_size,
         steps=steps_per_epoch(FER2013_TRAINING_IMAGES, batch_size),
@@ -165,23 +154,23 @@ def run_bound(network: CompiledNetwork, chips: int, batch_size: int) -> RunBound
     )
 
 
-def table(bounds: Sequence[RunBound]) -> str:
-    """The bounds as a Markdown table; `speed` is beside the first row."""
+def table(estimates: Sequence[RunEstimate]) -> str:
+    """The estimates as a Markdown table; `speed` is beside the first row."""
     rows = [
         (
-            f"{bound.chips}",
-            f"{bound.batch_size:,}",
-            f"{bound.batch_size // bound.chips:,}",
-            f"{bound.steps:,}",
-            f"{1e3 * bound.chip_seconds:.2f}",
-            f"{1e3 * bound.all_reduce_seconds:.2f}",
-            f"{bound.images_per_second:,.0f}",
-            f"{bound.images_per_second / bounds[0].images_per_second:.1f} x",
-            f"{bound.run_seconds / EPOCHS:.2f}",
-            f"{bound.run_seconds / 60:.1f}",
-            f"{bound.chip_hours:.2f}",
+            f"{estimate.chips}",
+            f"{estimate.batch_size:,}",
+            f"{estimate.batch_size // estimate.chips:,}",
+            f"{estimate.steps:,}",
+            f"{1e3 * estimate.chip_seconds:.2f}",
+            f"{1e3 * estimate.all_reduce_seconds:.2f}",
+            f"{estimate.images_per_second:,.0f}",
+            f"{estimate.images_per_second / estimates[0].images_per_second:.1f} x",
+            f"{estimate.run_seconds / EPOCHS:.2f}",
+            f"{estimate.run_seconds / 60:.1f}",
+            f"{estimate.chip_hours:.2f}",
         )
-        for bound in bounds
+        for estimate in estimates
     ]
     columns = "chips, batch, a chip, steps, chip ms, sums ms, img/s, speed, s an epoch, min a run, chip-hours"
     return _markdown(columns.split(", "), rows)
@@ -191,7 +180,7 @@ def sweep_table(network: CompiledNetwork, batch_sizes: Sequence[int]) -> str:
     """Runs of one chip each, as many at a time as there are chips, as a Markdown table."""
     rows = []
     for batch_size in batch_sizes:
-        alone = run_bound(network, 1, batch_size)
+        alone = run_estimate(network, 1, batch_size)
         for chips in (1, 8, 256):
             hourly = f"{3600 * chips / alone.run_seconds:,.1f}"
             rows.append(
@@ -202,10 +191,10 @@ def sweep_table(network: CompiledNetwork, batch_sizes: Sequence[int]) -> str:
 
 def sections(network: CompiledNetwork) -> dict[str, str]:
     """Tables by title: a fixed batch a chip, fixed global batches over as many chips as get an image, and a sweep."""
-    weak = [run_bound(network, chips, 128 * chips) for chips in SLICES if 128 * chips <= FER2013_TRAINING_IMAGES]
+    weak = [run_estimate(network, chips, 128 * chips) for chips in SLICES if 128 * chips <= FER2013_TRAINING_IMAGES]
     tables = {"128 images a chip": table(weak)}
     for batch_size in (32, 256, 1024):
-        strong = [run_bound(network, chips, batch_size) for chips in SLICES if chips <= batch_size]
+        strong = [run_estimate(network, chips, batch_size) for chips in SLICES if chips <= batch_size]
         tables[f"{batch_size:,} images in all"] = table(strong)
     tables["Runs of one chip each"] = sweep_table(network, (32, 128))
     return tables
