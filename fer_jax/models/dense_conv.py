@@ -3,7 +3,8 @@
 Left to automatic differentiation, the gradient of a pointwise kernel is a matrix product whose operand is transposed
 in memory first: at 96 pixels, batch 16, the first expansion of MobileNetV2 takes 11.7 ms for it and 0.8 ms in the form
 below. That of the stem's kernel transposes the images to put the batch last, which alone was 6 % of a training step;
-the stem itself, of three channels, reaches a tenth of the speed of a matrix product. Both are one over patches here.
+the stem itself, of three channels, reaches a tenth of the speed of a matrix product. Both are one over patches in
+training.
 `docs/performance.md` has the measurement of the whole.
 """
 
@@ -43,16 +44,19 @@ def _sum_of_outer_products(x, gradient):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
     """Convolves `x` [n, h, w, inputs] with `kernel` [k, k, inputs, outputs], of one dtype, padded with zeros."""
-    return lax.platform_dependent(
+    return _native(x, kernel, stride, pads)
+
+
+def _conv_forward(x, kernel, stride, pads):
+    # Where the kernel trains, its gradient needs the patches anyway; elsewhere they would cost more than they gain, for
+    # XLA computes what made the images, the augmentation among it, once for each tap.
+    y = lax.platform_dependent(
         x,
         kernel,
         cpu=lambda x, kernel: _by_patches(x, kernel, stride, pads),
         default=lambda x, kernel: _native(x, kernel, stride, pads),
     )
-
-
-def _conv_forward(x, kernel, stride, pads):
-    return conv(x, kernel, stride, pads), (x, kernel)
+    return y, (x, kernel)
 
 
 def _conv_backward(stride, pads, residuals, gradient):
