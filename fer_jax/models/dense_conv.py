@@ -4,8 +4,7 @@ Left to automatic differentiation, the gradient of a pointwise kernel is a matri
 in memory first: at 96 pixels, batch 16, the first expansion of MobileNetV2 takes 11.7 ms for it and 0.8 ms in the form
 below. That of the stem's kernel transposes the images to put the batch last, which alone was 6 % of a training step;
 the stem itself, of three channels, reaches a tenth of the speed of a matrix product. Both are one over patches in
-training.
-`docs/performance.md` has the measurement of the whole.
+training. `docs/performance.md` has the measurement of the whole.
 """
 
 import functools
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from fer_jax.models.taps import Pads, taps
 
 
 @jax.custom_vjp
@@ -92,16 +91,4 @@ def _kernel_gradient_by_patches(x, gradient, kernel_shape, stride, pads):
 
 def _patches(x, size, stride, pads):
     """[n, h', w', size * size * inputs]: the pixels that each tap multiplies, side by side; for few input channels."""
-    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    height, width = ((extent - size) // stride + 1 for extent in padded.shape[1:3])
-    patches = [
-        lax.slice(
-            padded,
-            (0, row, column, 0),
-            (len(x), row + (height - 1) * stride + 1, column + (width - 1) * stride + 1, x.shape[3]),
-            (1, stride, stride, 1),
-        )
-        for row in range(size)
-        for column in range(size)
-    ]
-    return jnp.concatenate(patches, axis=-1)
+    return jnp.concatenate([pixels for _, _, pixels in taps(x, size, stride, pads)], axis=-1)

@@ -7,14 +7,12 @@ phase of the stride, and the kernel's is one reduction with k * k results that r
 `docs/performance.md` has the measurement.
 """
 
-from collections.abc import Iterator
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from fer_jax.models.taps import Pads, pad, taps
 
 
 def forward(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
@@ -22,9 +20,8 @@ def forward(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Arr
 
     The sums are kept in float32, as the native convolution keeps them; the result has the dtype of `x`.
     """
-    size = _output_size(x.shape[1:3], kernel.shape[0], stride, pads)
-    taps = _shifted(_pad(x, pads), kernel.shape[0], stride, size)
-    return sum(_f32(tap) * _f32(kernel[row, column, 0]) for row, column, tap in taps).astype(x.dtype)
+    shifted = taps(x, kernel.shape[0], stride, pads)
+    return sum(_f32(tap) * _f32(kernel[row, column, 0]) for row, column, tap in shifted).astype(x.dtype)
 
 
 def input_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
@@ -42,7 +39,7 @@ def input_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride:
         all_shifts = [shift for phase in shifts[axis] for _, shift in phase]
         out = gradient.shape[1 + axis]
         margins.append((max(0, -min(all_shifts)), max(0, max(all_shifts) + quotients[axis] - out)))
-    padded = _pad(gradient, tuple(margins))
+    padded = pad(gradient, tuple(margins))
 
     def window(row_shift, column_shift):
         corner = (margins[0][0] + row_shift, margins[1][0] + column_shift)
@@ -78,29 +75,11 @@ def kernel_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride
     For each tap it is the sum over examples and pixels of shifted input times gradient.
     """
     k = kernel.shape[0]
-    taps = _shifted(_pad(x, pads), k, stride, gradient.shape[1:3])
-    products = tuple(_f32(tap) * _f32(gradient) for _, _, tap in taps)
+    products = tuple(_f32(tap) * _f32(gradient) for _, _, tap in taps(x, k, stride, pads))
     zeros = (np.float32(0),) * len(products)
     # Image by image: the reduction walks its operands once a channel, so they have to stay in the cache.
     sums = lax.reduce(products, zeros, lambda a, b: tuple(i + j for i, j in zip(a, b, strict=True)), (1, 2))
     return jnp.stack(sums).sum(axis=1).reshape(k, k, 1, -1).astype(kernel.dtype)
-
-
-def _shifted(padded: jax.Array, k: int, stride: int, size: tuple[int, int]) -> Iterator[tuple[int, int, jax.Array]]:
-    """For each tap (row, column), the pixels of `padded` that it multiplies, [n, *size, c]."""
-    n, _, _, channels = padded.shape
-    for row in range(k):
-        for column in range(k):
-            end = (n, row + (size[0] - 1) * stride + 1, column + (size[1] - 1) * stride + 1, channels)
-            yield row, column, lax.slice(padded, (0, row, column, 0), end, (1, stride, stride, 1))
-
-
-def _output_size(size, k, stride, pads):
-    return tuple((extent + sum(pad) - k) // stride + 1 for extent, pad in zip(size, pads, strict=True))
-
-
-def _pad(x: jax.Array, pads: Pads) -> jax.Array:
-    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
 
 
 def _f32(x: jax.Array) -> jax.Array:
