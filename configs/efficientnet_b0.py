@@ -8,7 +8,7 @@ CPU start with --config.init=scratch --config.model.input_size=64.
 
 from ml_collections import ConfigDict
 
-from fer_jax.config import default_config
+from fer_jax.config.defaults import default_config
 
 
 def get_config() -> ConfigDict:

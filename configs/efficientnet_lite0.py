@@ -8,7 +8,7 @@ B0 without gates and with ReLU6, for mobile devices. Meant for one accelerator.
 
 from ml_collections import ConfigDict
 
-from fer_jax.config import default_config
+from fer_jax.config.defaults import default_config
 
 
 def get_config() -> ConfigDict:

@@ -13,7 +13,7 @@ step costs little more than a forward pass.
 
 from ml_collections import ConfigDict
 
-from fer_jax.config import default_config
+from fer_jax.config.defaults import default_config
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ The paper: 73.22 % on PrivateTest at epoch 74, the epoch chosen on that same spl
 
 from ml_collections import ConfigDict
 
-from fer_jax.config import default_config
+from fer_jax.config.defaults import default_config
 
 
 def get_config() -> ConfigDict:

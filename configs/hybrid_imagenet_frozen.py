@@ -8,7 +8,7 @@ one accelerator; a step costs little more than a forward pass.
 
 from ml_collections import ConfigDict
 
-from fer_jax.config import default_config
+from fer_jax.config.defaults import default_config
 
 
 def get_config() -> ConfigDict:

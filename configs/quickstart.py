@@ -5,7 +5,7 @@ python scripts/train.py --config=configs/quickstart.py --data=synthetic --workdi
 
 from ml_collections import ConfigDict
 
-from fer_jax.config import default_config
+from fer_jax.config.defaults import default_config
 
 
 def get_config() -> ConfigDict:

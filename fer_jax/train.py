@@ -9,35 +9,37 @@ import numpy as np
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from fer_jax import atomic
-from fer_jax.config import check_config, model_spec, to_json
+from fer_jax.config.defaults import check_config
+from fer_jax.config.loading import to_json
 from fer_jax.data import resident
-from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.dataset import Dataset
 from fer_jax.data.inputs import make_input
-from fer_jax.data.placement import place
 from fer_jax.errors import InputError
-from fer_jax.inference import Predictor
+from fer_jax.inference.predictor import Predictor
+from fer_jax.models.build import model_spec
+from fer_jax.params.trainable import resolve, state_bytes
 from fer_jax.pretrained.initial import InitialBackbone
-from fer_jax.training import depthwise_tuning, hosts
-from fer_jax.training import mesh as meshes
-from fer_jax.training.backbone_checkpoints import starting_backbones
+from fer_jax.runs.checkpoint import Checkpoints
+from fer_jax.runs.folder import describe, open_run_folder
+from fer_jax.runs.metrics_log import MetricsLog
+from fer_jax.runs.warm_start import starting_backbones
+from fer_jax.runtime import files, processes
+from fer_jax.runtime import sharding as meshes
+from fer_jax.runtime.placement import place
+from fer_jax.runtime.preemption import Preempted, StopRequests
+from fer_jax.runtime.profiling import StepTrace
+from fer_jax.runtime.run_ahead import StepsInFlight
+from fer_jax.runtime.terminal import TrainingProgress
+from fer_jax.runtime.watchdog import COMPILE_ALLOWANCE, Watchdog
+from fer_jax.training import depthwise_tuning
 from fer_jax.training.cached_features import cached_input, check_cached_views
-from fer_jax.training.checkpoint import Checkpoints
-from fer_jax.training.finite import all_finite, first_not_finite
-from fer_jax.training.freeze import resolve, state_bytes
-from fer_jax.training.in_flight import StepsInFlight
-from fer_jax.training.metrics_log import MetricsLog
+from fer_jax.training.nan_guard import all_finite, first_not_finite
 from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
-from fer_jax.training.preemption import Preempted, StopRequests
-from fer_jax.training.profiling import StepTrace
-from fer_jax.training.progress import TrainingProgress
-from fer_jax.training.run_folder import describe, open_run_folder
 from fer_jax.training.state import create_model, create_state, model_definition
 from fer_jax.training.step import TrainMetrics, cross_entropy, jit_epoch_step
-from fer_jax.training.watchdog import COMPILE_ALLOWANCE, Watchdog
 
 
-def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: int = 0) -> dict:
+def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: int = 0) -> dict:
     """Trains the network of `config` on `data.train`, or goes on with the run that `workdir` holds.
 
     After each epoch the network is evaluated on `data.validation`, whose accuracy selects the best epoch (the
@@ -45,11 +47,11 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
     for the accuracy on it after each epoch, which is noted and selects nothing. Stopped at any step and called again,
     it ends as if it had never been stopped.
 
-    Called by several processes (`fer_jax.training.hosts`) it trains on the devices of all of them; each must give the
+    Called by several processes (`fer_jax.runtime.processes`) it trains on the devices of all; each must give the
     same arguments, and `workdir` must be a folder that they share.
 
     Args:
-      config: see `fer_jax.config`.
+      config: see `fer_jax.config.defaults`.
       data: the splits.
       workdir: the folder of the run.
       profile_steps: how many steps to trace, into `workdir/profile`.
@@ -103,11 +105,11 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
         average = config.train.ema_decay > 0
         state = create_state(params, batch_stats, optimizer, replicated, ever_trains=table.ever_trains, average=average)
         what_trains = table.text(state_bytes(state.opt_state))
-        if hosts.is_main():
-            atomic.write_text(workdir / "freeze.txt", what_trains + "\n")
+        if processes.is_main():
+            files.write_text(workdir / "freeze.txt", what_trains + "\n")
             overview = parameter_overview.get_parameter_overview(state.params)
-            atomic.write_text(workdir / "parameters.txt", overview + "\n")
-        hosts.wait_for_all("has built the network")
+            files.write_text(workdir / "parameters.txt", overview + "\n")
+        processes.wait_for_all("has built the network")
 
         # ---- The data, on the devices or on their way.
         cached = config.train.cached_views > 0
@@ -156,7 +158,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
             checkpoints.save_last(step, state, (epoch_metrics, metrics), record)
             return record
 
-        silent = not hosts.is_main()
+        silent = not processes.is_main()
         log = MetricsLog(workdir, done if restored else None, len(history), silent=silent)
         progress = TrainingProgress(total_steps, config.train.epochs, batch_size, silent=silent)
         trace = StepTrace(workdir, 0 if silent else profile_steps)
@@ -190,7 +192,7 @@ def train(config: ConfigDict, data: Fer2013, workdir: Path, *, profile_steps: in
                             resident=inputs.is_resident,
                         )
                         step_fn = step_fn.lower(state, metrics, *inputs.step_arguments()).compile()
-                        hosts.wait_for_all(f"has compiled the step of epoch {epoch}")
+                        processes.wait_for_all(f"has compiled the step of epoch {epoch}")
                         progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
 
                     # ---- Train, and report what the steps since the last report did.
@@ -283,7 +285,7 @@ def _paper_protocol(logits: np.ndarray | None, labels: np.ndarray) -> dict[str, 
     return {"paper_protocol_test_accuracy": float(np.mean(logits.argmax(axis=-1) == labels))}
 
 
-def _headline(data: Fer2013, backbones: Sequence[InitialBackbone], params: dict, mesh, workdir: Path) -> str:
+def _headline(data: Dataset, backbones: Sequence[InitialBackbone], params: dict, mesh, workdir: Path) -> str:
     """What is about to be trained, on what, where."""
     networks = " + ".join(f"{backbone.spec.name} ({backbone.origin})" for backbone in backbones)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -24,13 +24,13 @@ import jax
 from rich.console import Console
 
 import fer_jax
-from fer_jax.benchmarking import presentation
-from fer_jax.benchmarking.devices import device_peak
+from fer_jax.benchmarking import render
 from fer_jax.benchmarking.section import Settings
 from fer_jax.benchmarking.sections import SECTIONS
-from fer_jax.config import load_config
+from fer_jax.compile_check.devices import device_peak
+from fer_jax.config.loading import load_config
 from fer_jax.errors import InputError, exit_on_input_error
-from fer_jax.training.host_memory import keep_freed_memory
+from fer_jax.runtime.malloc import keep_freed_memory
 
 
 def _sections(text: str) -> list[str]:
@@ -89,7 +89,7 @@ def main() -> None:
     sections = []
     for name in what:
         sections.append(SECTIONS[name](settings))
-        presentation.print_section(sections[-1], console)
+        render.print_section(sections[-1], console)
     if args.out:
         setting = {
             "config": config.to_dict(),
@@ -99,8 +99,8 @@ def main() -> None:
             "jax": jax.__version__,
             "peak": {"name": peak.name, "flops": peak.flops, "bytes_per_second": peak.bytes_per_second},
         }
-        presentation.write_json(args.out / "benchmark.json", setting, sections)
-        presentation.write_chart(args.out / "benchmark.png", heading, sections)
+        render.write_json(args.out / "benchmark.json", setting, sections)
+        render.write_chart(args.out / "benchmark.png", heading, sections)
         console.print(f"\nwritten to {args.out}", highlight=False)
 
 

@@ -7,10 +7,10 @@ RUN is a folder that train.py was given by --workdir. Each is named by its netwo
 import argparse
 from pathlib import Path
 
-from fer_jax import atomic
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.evaluation.comparison import comparison_table, named_runs
 from fer_jax.evaluation.plots import save_figure, validation_curves_figure
+from fer_jax.runtime import files
 
 
 @exit_on_input_error
@@ -25,7 +25,7 @@ def main() -> None:
         raise InputError(f"--out={args.out}: expected a name that ends in .png")
     histories = named_runs(args.runs)
     save_figure(validation_curves_figure(histories), args.out)
-    atomic.write_text(args.out.with_suffix(".md"), comparison_table(histories))
+    files.write_text(args.out.with_suffix(".md"), comparison_table(histories))
     print(f"curves: {args.out}, table: {args.out.with_suffix('.md')}")
 
 

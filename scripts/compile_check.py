@@ -9,10 +9,10 @@ bounds). Fails where the step does not fit, holds a gather beside the fetch of t
 
 import argparse
 
-from fer_jax.benchmarking.compile_check import check_collectives, compile_step, report
-from fer_jax.benchmarking.cost import largest_batch
-from fer_jax.benchmarking.tpu_topology import topology_mesh
-from fer_jax.config import load_config
+from fer_jax.compile_check.check import check_collectives, compile_step, report
+from fer_jax.compile_check.cost import largest_batch
+from fer_jax.compile_check.topology import topology_mesh
+from fer_jax.config.loading import load_config
 from fer_jax.errors import InputError, exit_on_input_error
 
 

@@ -7,15 +7,15 @@ checkpoints/. Writes report.md, report.json, predictions.csv and the pictures in
 import argparse
 from pathlib import Path
 
-from fer_jax.data.fer2013 import SPLITS, Fer2013
+from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.data.folder_reader import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.evaluation.metrics import Predictions, classification_metrics
 from fer_jax.evaluation.report import write_report
-from fer_jax.inference import TrainedModel
-from fer_jax.training.compile_cache import enable_compile_cache
-from fer_jax.training.host_memory import keep_freed_memory
+from fer_jax.inference.model import TrainedModel
+from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.malloc import keep_freed_memory
 
 
 @exit_on_input_error
@@ -71,7 +71,7 @@ def main() -> None:
     print(f"report: {files[-1]}")
 
 
-def _provenance_of(data: Fer2013, args: argparse.Namespace) -> dict[str, str | int]:
+def _provenance_of(data: Dataset, args: argparse.Namespace) -> dict[str, str | int]:
     return {
         "evaluated on": f"{data.describe_split(args.split)}, {len(data.split(args.split)):,} images",
         "evaluation data": data.source,

@@ -17,7 +17,7 @@ from pathlib import Path
 from fer_jax.errors import exit_on_input_error
 from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS
 from fer_jax.reproduction.table import reproduce
-from fer_jax.training.preemption import EXIT_PREEMPTED, Preempted
+from fer_jax.runtime.preemption import EXIT_PREEMPTED, Preempted
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 

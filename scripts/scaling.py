@@ -5,7 +5,7 @@ Estimates from what compile_check printed, not measurements. --network picks ano
 
 import argparse
 
-from fer_jax.benchmarking.scaling import NETWORKS, sections
+from fer_jax.compile_check.scaling import NETWORKS, sections
 
 
 def main() -> None:

@@ -14,19 +14,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_jax.config import load_config, model_spec
+from fer_jax.config.loading import load_config
 from fer_jax.data.folder_reader import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.expressions import NUM_EXPRESSIONS
+from fer_jax.models.build import model_spec
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.models.summary import layer_table
+from fer_jax.runtime import processes
+from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.malloc import keep_freed_memory
+from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
+from fer_jax.runtime.quiet_orbax import silence_orbax
 from fer_jax.train import train
-from fer_jax.training import hosts
-from fer_jax.training.compile_cache import enable_compile_cache
-from fer_jax.training.host_memory import keep_freed_memory
-from fer_jax.training.orbax_noise import silence_orbax
-from fer_jax.training.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
 
 
 @exit_on_input_error
@@ -54,7 +55,7 @@ def main() -> None:
         raise InputError(f"--profile={args.profile}: expected a number of steps")
     silence_orbax()
     keep_freed_memory()
-    hosts.initialize(args.coordinator, args.num_processes, args.process_id)
+    processes.initialize(args.coordinator, args.num_processes, args.process_id)
     folder = FolderOptions(
         image_size=config.data.image_size,
         input_size=config.model.input_size,
@@ -72,7 +73,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f"interrupted before the first step; the same command begins again in {args.workdir}", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
-    if hosts.is_main():
+    if processes.is_main():
         print(f"metrics, checkpoints and TensorBoard files: {args.workdir}")
         split = "test" if len(data.test) else "validation"
         evaluate = f"--checkpoint={args.workdir} --data={args.data} --split={split} --out=DIR"

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fer_jax.config import default_config
-from fer_jax.data.fer2013 import Fer2013
+from fer_jax.config.defaults import default_config
+from fer_jax.data.dataset import Dataset
 from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.models.backbone import BackboneSpec, Preprocessing, Stage
 from fer_jax.models.fernet import BACKBONES
-from fer_jax.models.inverted_residual import BackboneSpec, Preprocessing, Stage
+from fer_jax.runs.metrics_log import read_metrics
 from fer_jax.train import train
-from fer_jax.training.metrics_log import read_metrics
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = BackboneSpec(
@@ -87,7 +87,7 @@ def make_tiny_config(tiny_backbone) -> Callable[[], ConfigDict]:
 
 
 @pytest.fixture(scope="session")
-def faces() -> Fer2013:
+def faces() -> Dataset:
     """Drawn faces, 64 of them to train on: four steps an epoch of `tiny_config`."""
     return synthetic_faces(64, 30, 17, seed=0)
 

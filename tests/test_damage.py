@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from fer_jax.errors import InputError
-from fer_jax.inference import TrainedModel
+from fer_jax.inference.model import TrainedModel
+from fer_jax.runs.checkpoint import find_model
+from fer_jax.runs.checksums import FILE_NAME, find_damage, write_checksums
+from fer_jax.runs.metrics_log import read_metrics
 from fer_jax.train import train
-from fer_jax.training.checkpoint import find_model
-from fer_jax.training.checksums import FILE_NAME, find_damage, write_checksums
-from fer_jax.training.metrics_log import read_metrics
 from fer_jax.training.step import jit_epoch_step
 
 

@@ -67,7 +67,8 @@ def test_check_of_the_jobset_notices(repository, damage):
 
 
 def test_jobset_is_a_run_that_train_accepts(repository):
-    from fer_jax.config import check_config, load_config
+    from fer_jax.config.defaults import check_config
+    from fer_jax.config.loading import load_config
 
     text = (repository / "scripts" / "launch" / "jobset.yaml").read_text()
     [job] = yaml.safe_load(text)["spec"]["replicatedJobs"]

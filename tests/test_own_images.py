@@ -12,7 +12,7 @@ from PIL import Image
 
 from fer_jax.data.folder_reader import FolderOptions, read_folder
 from fer_jax.data.image_files import ImageFiles
-from fer_jax.inference import TrainedModel
+from fer_jax.inference.model import TrainedModel
 from fer_jax.train import train
 
 NAMES = ("bird", "cat", "dog")
@@ -71,7 +71,7 @@ def test_streamed_run_goes_on_where_it_was_left(runs, folder, make_tiny_config, 
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fer_jax.training.progress.TrainingProgress.epoch_line", interrupt)
+        patch.setattr("fer_jax.runtime.terminal.TrainingProgress.epoch_line", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(config, read(folder, "streaming"), tmp_path)
     result = train(config, read(folder, "streaming"), tmp_path)
@@ -95,7 +95,7 @@ def test_probabilities_of_files_arrays_and_devices_agree(runs, folder, monkeypat
     images = read(folder, "resident").train.images
     expected = model.probabilities(images)
     np.testing.assert_allclose(model.probabilities(read(folder, "streaming").train.images), expected, atol=1e-6)
-    monkeypatch.setattr("fer_jax.inference.RESIDENT_LIMIT", 1000)
+    monkeypatch.setattr("fer_jax.inference.model.RESIDENT_LIMIT", 1000)
     np.testing.assert_allclose(model.probabilities(images), expected, atol=1e-6)
 
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from fer_jax.training.metrics_log import read_metrics
+from fer_jax.runs.metrics_log import read_metrics
 
 ARGUMENTS = [
     "--config=configs/quickstart.py",

@@ -5,11 +5,11 @@ import signal
 import numpy as np
 import pytest
 
-from fer_jax.inference import TrainedModel
+from fer_jax.inference.model import TrainedModel
+from fer_jax.runs.checkpoint import find_model
+from fer_jax.runs.metrics_log import MetricsLog
+from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.train import train
-from fer_jax.training.checkpoint import find_model
-from fer_jax.training.metrics_log import MetricsLog
-from fer_jax.training.preemption import Preempted, StopRequests
 
 
 def stop_at(call, number, monkeypatch):
@@ -107,7 +107,7 @@ def test_best_epoch_comes_back_from_the_last_state(
     whole_run, make_tiny_config, faces, assert_same_run, tmp_path, monkeypatch
 ):
     """Ended between the last state and the best one of the same epoch."""
-    from fer_jax.training.checkpoint import Checkpoints
+    from fer_jax.runs.checkpoint import Checkpoints
 
     def lost(self, step, *_):
         raise MemoryError

@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_jax.config import to_json
+from fer_jax.config.loading import to_json
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
-from fer_jax.inference import TrainedModel
+from fer_jax.inference.model import TrainedModel
+from fer_jax.runs.checkpoint import find_model
+from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.train import train
-from fer_jax.training.checkpoint import find_model
-from fer_jax.training.metrics_log import epoch_history, read_metrics
 
 TIMES = ("images_per_second", "seconds")
 

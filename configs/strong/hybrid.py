@@ -2,13 +2,13 @@
 
     python scripts/train.py --config=configs/strong/hybrid.py --data=fer2013.csv --workdir=runs/strong_hybrid
 
-The recipe is that of `fer_jax/recipe.py`. Meant for one accelerator; not yet measured.
+The recipe is that of `fer_jax/config/recipes.py`. Meant for one accelerator; not yet measured.
 """
 
 from ml_collections import ConfigDict
 
-from fer_jax.config import default_config
-from fer_jax.recipe import fine_tuning_recipe
+from fer_jax.config.defaults import default_config
+from fer_jax.config.recipes import fine_tuning_recipe
 
 
 def get_config() -> ConfigDict:

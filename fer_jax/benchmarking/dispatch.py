@@ -8,8 +8,8 @@ import jax
 from fer_jax.benchmarking.rounds import Runner, interleave
 from fer_jax.benchmarking.runners import TrainRunner
 from fer_jax.benchmarking.section import Section, Settings
-from fer_jax.benchmarking.train_program import TrainProgram
-from fer_jax.training import mesh as meshes
+from fer_jax.runtime import sharding as meshes
+from fer_jax.training.program import TrainProgram
 
 STEPS_AT_A_TIME = (2, 4, 8)
 """How many steps one call runs, beside the calls of one step each."""

@@ -7,10 +7,10 @@ import time
 from fer_jax.benchmarking.rounds import interleave
 from fer_jax.benchmarking.runners import TrainRunner
 from fer_jax.benchmarking.section import Section, Settings
-from fer_jax.training.freeze import EVERYTHING, state_bytes
+from fer_jax.params.trainable import EVERYTHING, state_bytes
 
 CLASSIFIER_ALONE = ("classifier/**: train", "backbones/**: freeze")
-"""The table by which the classifier trains on backbones as they are (`fer_jax.training.freeze`)."""
+"""The table by which the classifier trains on backbones as they are (`fer_jax.params.trainable`)."""
 
 _TRAINABLE, _FROZEN, _CACHED = "everything trains", "classifier alone, images anew", "classifier alone, cached features"
 

@@ -10,18 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from fer_jax.benchmarking.cost import ProgramCost, program_cost
-from fer_jax.benchmarking.input_program import augmented_batch
+from fer_jax.augment import affine
 from fer_jax.benchmarking.rounds import Round, Runner, timed
-from fer_jax.benchmarking.train_program import TrainProgram, train_program
-from fer_jax.data import augment, resident
+from fer_jax.compile_check.cost import ProgramCost, program_cost
+from fer_jax.compile_check.input_program import augmented_batch
+from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
-from fer_jax.inference import Predictor
-from fer_jax.training import mesh as meshes
+from fer_jax.inference.predictor import Predictor, predict_batch
+from fer_jax.runtime import sharding as meshes
+from fer_jax.runtime.run_ahead import StepsInFlight
 from fer_jax.training.cached_features import cached_input
-from fer_jax.training.in_flight import StepsInFlight
+from fer_jax.training.program import TrainProgram, train_program
 from fer_jax.training.state import create_model, create_state
-from fer_jax.training.step import TrainMetrics, predict_batch
+from fer_jax.training.step import TrainMetrics
 
 # Images of a split that is not looked at.
 _UNUSED = 7
@@ -153,7 +154,7 @@ def _network(config: ConfigDict) -> tuple[TrainProgram, tuple[dict, dict]]:
 
 def _at_input_size(images: np.ndarray, config: ConfigDict) -> np.ndarray:
     """Images uint8 [n, size, size] at the network's input size."""
-    return np.asarray(augment.resize(jnp.asarray(images), config.model.input_size).round().astype(jnp.uint8))
+    return np.asarray(affine.resize(jnp.asarray(images), config.model.input_size).round().astype(jnp.uint8))
 
 
 def input_runners(config: ConfigDict) -> dict[str, Runner]:

@@ -4,8 +4,8 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from fer_jax.benchmarking.devices import Peak
 from fer_jax.benchmarking.rounds import Speed
+from fer_jax.compile_check.devices import Peak
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,25 +12,25 @@ from pathlib import Path
 
 import jax
 
-from fer_jax.benchmarking.cost import roofline
+from fer_jax.augment.affine import NO_AUGMENTATION
 from fer_jax.benchmarking.dispatch import dispatch
 from fer_jax.benchmarking.frozen import frozen
-from fer_jax.benchmarking.peer import torch_peer
 from fer_jax.benchmarking.rounds import Runner, interleave
 from fer_jax.benchmarking.runners import TrainRunner, eval_runner, forward_runner, input_runners
 from fer_jax.benchmarking.section import Section, Settings
-from fer_jax.benchmarking.train_program import FER2013_VALIDATION_IMAGES
-from fer_jax.data.augment import NO_AUGMENTATION
+from fer_jax.benchmarking.torch_baseline import torch_peer
+from fer_jax.compile_check.cost import roofline
 from fer_jax.data.synthetic import synthetic_faces
-from fer_jax.inference import even_batch_size
-from fer_jax.models.depthwise import DIRECTIONS, FIXED, LOWERINGS
-from fer_jax.models.depthwise_timing import depthwise_shapes, lowering_seconds
+from fer_jax.inference.predictor import even_batch_size
+from fer_jax.models.convolutions.depthwise import DIRECTIONS, FIXED, LOWERINGS
+from fer_jax.models.convolutions.timing import depthwise_shapes, lowering_seconds
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.pretrained.initial import initial_backbones
-from fer_jax.training.checkpoint import Checkpoints
-from fer_jax.training.compile_cache import empty_compile_cache
+from fer_jax.runs.checkpoint import Checkpoints
+from fer_jax.runs.folder import describe
+from fer_jax.runtime.compile_cache import empty_compile_cache
 from fer_jax.training.depthwise_tuning import fastest
-from fer_jax.training.run_folder import describe
+from fer_jax.training.program import FER2013_VALIDATION_IMAGES
 from fer_jax.training.step import TrainMetrics
 
 OURS = "fer_jax"

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from platformdirs import user_cache_path
 
-from fer_jax.atomic import replace_file
 from fer_jax.data.csv_reader import read_csv
-from fer_jax.data.fer2013 import SPLITS, Fer2013, Split
+from fer_jax.data.dataset import SPLITS, Dataset, Split
 from fer_jax.errors import InputError
+from fer_jax.runtime.files import replace_file
 
 _log = logging.getLogger("fer_jax")
 
@@ -23,7 +23,7 @@ def default_cache_dir() -> Path:
     return user_cache_path("fer_jax")
 
 
-def read_csv_cached(path: str | Path, cache_dir: str | Path | None = None) -> Fer2013:
+def read_csv_cached(path: str | Path, cache_dir: str | Path | None = None) -> Dataset:
     """As `read_csv`, but parses a csv of the same content (SHA-256) once only.
 
     The whole FER2013 takes 83 MB in `cache_dir` (default: `default_cache_dir()`). A cache file that is damaged or
@@ -47,19 +47,19 @@ def read_csv_cached(path: str | Path, cache_dir: str | Path | None = None) -> Fe
     return data
 
 
-def _read_cache(cache: Path, content: str, source: str) -> Fer2013 | None:
+def _read_cache(cache: Path, content: str, source: str) -> Dataset | None:
     try:
         # The zip format checks a CRC-32 of each array, which catches damage.
         with np.load(cache, allow_pickle=False) as arrays:
             if (str(arrays["format"]), str(arrays["content"])) != (_FORMAT, content):
                 return None
             splits = {name: Split(*(arrays[f"{name}_{array}"] for array in _ARRAYS)) for name in SPLITS}
-            return Fer2013(**splits, source=source)
+            return Dataset(**splits, source=source)
     except Exception:  # A foreign file may raise anything, and the csv itself is at hand.
         return None
 
 
-def _write_cache(cache: Path, content: str, data: Fer2013) -> None:
+def _write_cache(cache: Path, content: str, data: Dataset) -> None:
     arrays = {f"{name}_{array}": getattr(data.split(name), array) for name in SPLITS for array in _ARRAYS}
     with replace_file(cache) as beside:
         np.savez(beside, format=_FORMAT, content=content, **arrays)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax.data.fer2013 import IMAGE_SIZE, SPLITS, USAGE_OF_SPLIT, Fer2013, check_no_split_empty, from_rows
+from fer_jax.data.dataset import SPLITS, Dataset, check_no_split_empty, from_rows
+from fer_jax.data.fer2013 import IMAGE_SIZE, USAGE_OF_SPLIT
 from fer_jax.errors import InputError
 from fer_jax.expressions import EXPRESSIONS, NUM_EXPRESSIONS
 
@@ -15,7 +16,7 @@ _LABELS = {str(label): label for label in range(NUM_EXPRESSIONS)}
 _SPLIT_INDEX = {USAGE_OF_SPLIT[name]: index for index, name in enumerate(SPLITS)}
 
 
-def read_csv(path: str | Path) -> Fer2013:
+def read_csv(path: str | Path) -> Dataset:
     """Reads a csv with the columns `emotion` (0 to 6), `pixels` (2,304 numbers from 0 to 255) and `Usage`.
 
     Column names count without their case and surrounding spaces, and in any order; other columns are passed over. Row

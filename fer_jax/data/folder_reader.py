@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_jax.data.class_folders import decide_class_names, label_of_folder
-from fer_jax.data.fer2013 import IMAGE_SIZE, SPLITS, USAGE_OF_SPLIT, Fer2013, check_no_split_empty, from_rows
+from fer_jax.data.dataset import SPLITS, Dataset, check_no_split_empty, from_rows
+from fer_jax.data.fer2013 import IMAGE_SIZE, USAGE_OF_SPLIT
 from fer_jax.data.image_files import IMAGE_SUFFIXES, ImageFiles, survey
 from fer_jax.data.resident import choose_input
 from fer_jax.errors import InputError
@@ -61,7 +62,7 @@ def read_folder(
     validation_fraction: float | None = None,
     seed: int = 0,
     options: FolderOptions | None = None,
-) -> Fer2013:
+) -> Dataset:
     """Reads the images of `<split>/<class>/<image>` below `path`.
 
     Split folders are known by name, in any letter case and under the usual other names (`val`, `PrivateTest`); the

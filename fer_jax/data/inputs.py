@@ -10,11 +10,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fer_jax.data import resident
-from fer_jax.data.fer2013 import Fer2013, Split
+from fer_jax.data.dataset import Dataset, Split
 from fer_jax.data.image_files import ImageFiles
-from fer_jax.data.placement import place
 from fer_jax.data.resident import Batch
 from fer_jax.data.streaming import BatchStream, local_rows, training_source
+from fer_jax.runtime.placement import place
 
 
 class ResidentInput:
@@ -118,7 +118,7 @@ def evaluated_splits(config: ConfigDict) -> tuple[str, ...]:
 
 def make_input(
     config: ConfigDict,
-    data: Fer2013,
+    data: Dataset,
     *,
     total_steps: int,
     replicated: jax.sharding.Sharding,

@@ -7,7 +7,8 @@ import itertools
 
 import numpy as np
 
-from fer_jax.data.fer2013 import PUBLISHED_COUNTS, SPLITS, Fer2013
+from fer_jax.data.dataset import SPLITS, Dataset
+from fer_jax.data.fer2013 import PUBLISHED_COUNTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Duplicates:
         return sum(len(group) - 1 for group in self.groups)
 
 
-def find_duplicates(data: Fer2013) -> Duplicates:
+def find_duplicates(data: Dataset) -> Duplicates:
     """The exact duplicates among all images of all splits."""
     places = collections.defaultdict(list)
     for name in SPLITS:
@@ -56,12 +57,12 @@ def find_duplicates(data: Fer2013) -> Duplicates:
     )
 
 
-def class_counts(data: Fer2013) -> dict[str, np.ndarray]:
+def class_counts(data: Dataset) -> dict[str, np.ndarray]:
     """Images by split and class: int64 [classes] for each split, in the order of `data.class_names`."""
     return {name: np.bincount(data.split(name).labels, minlength=len(data.class_names)) for name in SPLITS}
 
 
-def constant_images(data: Fer2013) -> dict[str, tuple[int, ...]]:
+def constant_images(data: Dataset) -> dict[str, tuple[int, ...]]:
     """The row ids, by split, of images whose pixels all have one value."""
     found = {}
     for name in SPLITS:
@@ -71,7 +72,7 @@ def constant_images(data: Fer2013) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def differs_from_published(data: Fer2013) -> str | None:
+def differs_from_published(data: Dataset) -> str | None:
     """One line that says how the split sizes or class counts differ from the published FER2013; None if equal."""
     if data.is_published():
         return None
@@ -82,7 +83,7 @@ def differs_from_published(data: Fer2013) -> str | None:
     return f"{data.source}: {found} images in {' / '.join(SPLITS)}, the published FER2013 has {published}"
 
 
-def summarise(data: Fer2013) -> dict:
+def summarise(data: Dataset) -> dict:
     """What `prepare_data.py` reports, in JSON types: counts, duplicates, constant images.
 
     The published counts stand beside those of data in the form of FER2013, and are None for other data.

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.dataset import Dataset
 
 
-def write_preview(data: Fer2013, path: str | Path, rows: int = 8) -> None:
+def write_preview(data: Dataset, path: str | Path, rows: int = 8) -> None:
     """Writes a PNG with a column for each class and the first `rows` training images of it."""
     classes = len(data.class_names)
     # A Figure of its own needs no display and leaves pyplot's state alone.

@@ -9,9 +9,9 @@ import dataclasses
 import jax
 import numpy as np
 
-from fer_jax.data.fer2013 import Split
-from fer_jax.data.placement import place
+from fer_jax.data.dataset import Split
 from fer_jax.errors import InputError
+from fer_jax.runtime.placement import place
 
 INPUTS = ("auto", "resident", "streaming")
 """Where training takes its batches from; `auto` decides by size."""

@@ -4,12 +4,12 @@ import logging
 from pathlib import Path
 
 from fer_jax.data.csv_cache import read_csv_cached
-from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.dataset import Dataset
 from fer_jax.data.folder_reader import FolderOptions, read_folder
 from fer_jax.data.inspection import differs_from_published
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
-from fer_jax.user_path import user_path
+from fer_jax.runtime.user_path import user_path
 
 _log = logging.getLogger("fer_jax")
 
@@ -27,7 +27,7 @@ def load(
     seed: int = 0,
     cache_dir: str | Path | None = None,
     folder: FolderOptions | None = None,
-) -> Fer2013:
+) -> Dataset:
     """Loads a data set from whatever `source` names.
 
     Args:
@@ -72,7 +72,7 @@ def load(
     return _compared(read_folder(path, validation_fraction=validation_fraction, seed=seed, options=folder))
 
 
-def _synthetic(text: str, count: str) -> Fer2013:
+def _synthetic(text: str, count: str) -> Dataset:
     if text == "synthetic":
         n_train = _SYNTHETIC_TRAIN
     elif count.isascii() and count.isdigit() and len(count) <= 6 and int(count) >= 8:
@@ -98,7 +98,7 @@ def _refuse_folder_options(text: str, validation_fraction: float | None, folder:
         )
 
 
-def _compared(data: Fer2013) -> Fer2013:
+def _compared(data: Dataset) -> Dataset:
     if data.has_form_of_fer2013() and (difference := differs_from_published(data)):
         _log.warning("%s", difference)
     return data

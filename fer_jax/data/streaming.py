@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from fer_jax.data.fer2013 import Split
+from fer_jax.data.dataset import Split
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import Batch, epoch_order, padded_batches, steps_per_epoch
 from fer_jax.errors import InputError

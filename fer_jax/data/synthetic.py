@@ -7,7 +7,8 @@ size, build, light and noise vary, so that no fixed set of pixels tells the clas
 
 import numpy as np
 
-from fer_jax.data.fer2013 import IMAGE_SIZE, SPLITS, Fer2013, Split
+from fer_jax.data.dataset import SPLITS, Dataset, Split
+from fer_jax.data.fer2013 import IMAGE_SIZE
 from fer_jax.expressions import EXPRESSIONS
 
 # Columns: brow height, brow slope (inner ends down > 0), eye opening, mouth curve (smile > 0), mouth opening,
@@ -30,7 +31,7 @@ _FREQUENCIES = {"angry": 14, "disgust": 10, "fear": 14, "happy": 18, "sad": 15, 
 _CHUNK = 64  # Images drawn at once: their planes of float32 fit into a processor's cache.
 
 
-def synthetic_faces(n_train: int, n_validation: int, n_test: int, seed: int) -> Fer2013:
+def synthetic_faces(n_train: int, n_validation: int, n_test: int, seed: int) -> Dataset:
     """Draws three splits of faces; equal arguments give equal pixels.
 
     Each split has a random stream of its own, so its images do not depend on the sizes of the others. Row ids count
@@ -43,7 +44,7 @@ def synthetic_faces(n_train: int, n_validation: int, n_test: int, seed: int) -> 
         chunks = [_draw(labels[start : start + _CHUNK], rng) for start in range(0, n, _CHUNK)]
         parts[name] = Split(np.concatenate(chunks), labels, np.arange(first, first + n, dtype=np.int32))
         first += n
-    return Fer2013(**parts, source=f"synthetic faces, {n_train}/{n_validation}/{n_test}, seed {seed}")
+    return Dataset(**parts, source=f"synthetic faces, {n_train}/{n_validation}/{n_test}, seed {seed}")
 
 
 def _labels(n: int) -> np.ndarray:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fer_jax.data.fer2013 import IMAGE_SIZE, SPLITS, Fer2013, Split
+from fer_jax.data.dataset import SPLITS, Dataset, Split
+from fer_jax.data.fer2013 import IMAGE_SIZE
 from fer_jax.errors import InputError
 from fer_jax.expressions import EXPRESSIONS, label_of
 
@@ -21,12 +22,12 @@ INFO_FILE = "dataset_info.json"
 
 
 class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
-    """Writes a `Fer2013` that is in memory."""
+    """Writes a `Dataset` that is in memory."""
 
     name = "fer2013"
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, data: Fer2013, data_dir: str):
+    def __init__(self, data: Dataset, data_dir: str):
         self._data = data
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -60,7 +61,7 @@ def dataset_place(directory: str | Path) -> Path:
     return Path(directory) / Fer2013Builder.name / str(Fer2013Builder.VERSION)
 
 
-def write_tfds(data: Fer2013, directory: str | Path) -> Path:
+def write_tfds(data: Dataset, directory: str | Path) -> Path:
     """Writes `data` below `directory` and returns the dataset's folder, `dataset_place(directory)`.
 
     The dataset is written beside its place and moved there when it is complete.
@@ -96,7 +97,7 @@ def find_tfds(directory: str | Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_tfds(directory: str | Path) -> Fer2013:
+def read_tfds(directory: str | Path) -> Dataset:
     """Reads the dataset that `write_tfds` wrote below `directory`; `directory` may also be the dataset's own folder.
 
     Labels are mapped by the class names that are stored with the dataset.
@@ -115,7 +116,7 @@ def read_tfds(directory: str | Path) -> Fer2013:
         raise
     except Exception as error:  # TFDS, protobuf and ArrayRecord each have exceptions of their own for damaged files.
         raise InputError(f"{place}: the TFDS dataset is damaged ({error}); write it anew") from error
-    return Fer2013(**parts, source=f"tfds from {(builder.info.metadata or {}).get('source', 'an unknown source')}")
+    return Dataset(**parts, source=f"tfds from {(builder.info.metadata or {}).get('source', 'an unknown source')}")
 
 
 def _check_info(info: tfds.core.DatasetInfo, place: Path) -> None:

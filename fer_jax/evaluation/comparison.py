@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fer_jax.errors import InputError
-from fer_jax.training.metrics_log import epoch_history, read_metrics
-from fer_jax.training.run_folder import run_description
+from fer_jax.runs.folder import run_description
+from fer_jax.runs.metrics_log import epoch_history, read_metrics
 
 History = Sequence[Mapping[str, float | None]]
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from fer_jax.atomic import replace_file
 from fer_jax.evaluation.metrics import ClassificationMetrics
+from fer_jax.runtime.files import replace_file
 
 # Okabe and Ito's palette ("Color Universal Design", 2008): told apart with any colour vision, and in gray.
 _BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -101,7 +101,7 @@ def per_class_figure(metrics: ClassificationMetrics) -> Figure:
 def training_curves_figure(history: Sequence[Mapping[str, float | None]]) -> Figure:
     """Loss and accuracy over the epochs, the epoch of the highest validation accuracy marked (the first on a tie).
 
-    `history` holds one mapping an epoch, as `fer_jax.training.metrics_log.epoch_history` returns it: `epoch`, and any
+    `history` holds one mapping an epoch, as `fer_jax.runs.metrics_log.epoch_history` returns it: `epoch`, and any
     of `train_loss`, `train_accuracy`, `validation_loss`, `validation_accuracy`. A key that is missing or None leaves
     a gap in its curve.
     """

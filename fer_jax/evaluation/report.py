@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax import atomic
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.errors import InputError
 from fer_jax.evaluation import plots
 from fer_jax.evaluation.metrics import ClassificationMetrics, Predictions, classification_metrics
-from fer_jax.training.metrics_log import finite_or_none
+from fer_jax.runs.metrics_log import finite_or_none
+from fer_jax.runtime import files
 
 _CURVES = "training_curves.png"
 _SAMPLES = "samples.png"
@@ -37,7 +37,7 @@ def write_report(
     when this report has none. Each file is written beside its place and moved there.
 
     `images` are those of the predictions, in their order: uint8 [n, size, size] or [n, size, size, 3], or files.
-    `history` is that of `fer_jax.training.metrics_log.epoch_history`. `provenance` says where the numbers come from
+    `history` is that of `fer_jax.runs.metrics_log.epoch_history`. `provenance` says where the numbers come from
     (data, split, checkpoint, ...) and is shown in its order.
 
     Raises `InputError` if `out` cannot be a folder, `ValueError` if `images` do not go with the predictions, and what
@@ -78,7 +78,7 @@ def write_report(
         "report.md": _markdown(metrics, headline, list(figures), provenance),
     }
     for name, text in texts.items():
-        atomic.write_text(out / name, text)
+        files.write_text(out / name, text)
     return [out / name for name in (*figures, *texts)]
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx, traverse_util
 
 from fer_jax.expressions import NUM_EXPRESSIONS
+from fer_jax.models.backbone import Backbone, BackboneOptions, BackboneSpec
 from fer_jax.models.efficientnet import EFFICIENTNET_B0, EFFICIENTNET_LITE0
-from fer_jax.models.inverted_residual import Backbone, BackboneOptions, BackboneSpec
 from fer_jax.models.mobilenet import MOBILENET_V2
 
 BACKBONES = {spec.name: spec for spec in (EFFICIENTNET_B0, EFFICIENTNET_LITE0, MOBILENET_V2)}

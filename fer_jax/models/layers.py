@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fer_jax.models.dense_conv import conv, pointwise_conv
-from fer_jax.models.depthwise import padding_amounts
+from fer_jax.models.convolutions.dense import conv, pointwise_conv
+from fer_jax.models.convolutions.depthwise import padding_amounts
 
 # He et al. 2015 over the outputs, truncated: the published initialisation of EfficientNet, and torchvision's of
 # MobileNetV2 but for the truncation.

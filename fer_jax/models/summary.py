@@ -8,8 +8,8 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
+from fer_jax.models.backbone import Backbone
 from fer_jax.models.fernet import FerNet, FerNetSpec
-from fer_jax.models.inverted_residual import Backbone
 
 
 def layer_table(spec: FerNetSpec) -> str:

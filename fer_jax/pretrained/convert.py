@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_jax.errors import InputError
+from fer_jax.models.backbone import BackboneSpec, Preprocessing
 from fer_jax.models.fernet import BACKBONES
-from fer_jax.models.inverted_residual import BackboneSpec, Preprocessing
 from fer_jax.pretrained.layers import Layer
 from fer_jax.pretrained.manifest import CONVENTIONS, Conventions, Source
 from fer_jax.pretrained.naming import Naming

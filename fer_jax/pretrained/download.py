@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_jax.atomic import replace_file
 from fer_jax.errors import InputError
 from fer_jax.pretrained.manifest import Source
 from fer_jax.pretrained.source_file import file_hash
+from fer_jax.runtime.files import replace_file
 
 _TIMEOUT_SECONDS = 60
 

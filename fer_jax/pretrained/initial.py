@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_jax.errors import InputError
+from fer_jax.models.backbone import BackboneSpec
 from fer_jax.models.fernet import BACKBONES
-from fer_jax.models.inverted_residual import BackboneSpec
 from fer_jax.pretrained.manifest import SOURCES, converted_place
 from fer_jax.pretrained.weights import read_weights
-from fer_jax.user_path import user_path
+from fer_jax.runtime.user_path import user_path
 
 LIBRARIES = ("keras", "torchvision")
 """Values of `config.init` that stand for this library's weights of every backbone."""

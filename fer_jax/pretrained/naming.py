@@ -8,7 +8,7 @@ import dataclasses
 import string
 from collections.abc import Mapping
 
-from fer_jax.models.inverted_residual import BackboneSpec
+from fer_jax.models.backbone import BackboneSpec
 from fer_jax.pretrained.layers import Layer, backbone_layers
 
 

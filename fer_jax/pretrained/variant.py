@@ -3,8 +3,8 @@
 import numbers
 
 from fer_jax.errors import InputError
+from fer_jax.models.backbone import BackboneSpec
 from fer_jax.models.fernet import BACKBONES
-from fer_jax.models.inverted_residual import BackboneSpec
 
 _PADDINGS = ("same", "symmetric")
 

@@ -9,7 +9,7 @@ from flax import nnx
 from PIL import Image
 
 from fer_jax.errors import InputError
-from fer_jax.models.inverted_residual import Backbone, BackboneOptions
+from fer_jax.models.backbone import Backbone, BackboneOptions
 from fer_jax.pretrained.weights import IMAGENET_CLASSES, Weights
 
 _INPUT_SIZE = 224

@@ -11,8 +11,8 @@ import scipy.stats
 from fer_jax.errors import InputError
 from fer_jax.evaluation.metrics import wilson_interval
 from fer_jax.reproduction.plan import Experiment
-from fer_jax.reproduction.runner import Outcome
-from fer_jax.training.metrics_log import epoch_history, read_metrics
+from fer_jax.reproduction.subprocesses import Outcome
+from fer_jax.runs.metrics_log import epoch_history, read_metrics
 
 
 def mcnemar(first: dict[int, bool], second: dict[int, bool]) -> dict:

@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fer_jax import atomic
 from fer_jax.errors import InputError
 from fer_jax.evaluation.plots import save_figure
-from fer_jax.reproduction import presentation
+from fer_jax.reproduction import render
 from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS, experiments
 from fer_jax.reproduction.results import table_of
-from fer_jax.reproduction.runner import Runner, open_plan
+from fer_jax.reproduction.subprocesses import Runner, open_plan
+from fer_jax.runtime import files
 
 
 def reproduce(
@@ -66,10 +66,10 @@ def reproduce(
     table = table_of(outcomes, {**about, "seeds": list(range(seeds))})
     texts = {
         "table3.json": json.dumps(table, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
-        "table3.md": presentation.markdown(table),
-        "table3.html": presentation.page(table, workdir / "reports"),
+        "table3.md": render.markdown(table),
+        "table3.html": render.page(table, workdir / "reports"),
     }
     for name, text in texts.items():
-        atomic.write_text(workdir / name, text)
-    save_figure(presentation.figure(table), workdir / "table3.png")
+        files.write_text(workdir / name, text)
+    save_figure(render.figure(table), workdir / "table3.png")
     return table

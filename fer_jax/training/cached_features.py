@@ -18,15 +18,15 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from fer_jax.data import augment
-from fer_jax.data.fer2013 import Fer2013, Split
+from fer_jax.augment import affine
+from fer_jax.data.dataset import Dataset, Split
 from fer_jax.data.inputs import ResidentInput, evaluated_splits
-from fer_jax.data.placement import place
 from fer_jax.data.resident import Batch, padded_batches
 from fer_jax.data.streaming import in_order
 from fer_jax.errors import InputError
-from fer_jax.training import mesh as meshes
-from fer_jax.training.freeze import FreezeTable
+from fer_jax.params.trainable import FreezeTable
+from fer_jax.runtime import sharding as meshes
+from fer_jax.runtime.placement import place
 
 _KEY = "config.train.cached_views"
 
@@ -86,7 +86,7 @@ def check_cached_views(config: ConfigDict, table: FreezeTable) -> None:
 
 def cached_input(
     config: ConfigDict,
-    data: Fer2013,
+    data: Dataset,
     params: dict,
     batch_stats: dict,
     graphdef: nnx.GraphDef,
@@ -145,7 +145,7 @@ class _Extractor:
         batches = padded_batches(len(split), batch_size)
         image = jax.ShapeDtypeStruct((1, *split.images.shape[1:]), np.uint8)
         size = self._config.model.input_size
-        one = jax.eval_shape(lambda x: self._features(*self._model, augment.resize(x, size)), image)
+        one = jax.eval_shape(lambda x: self._features(*self._model, affine.resize(x, size)), image)
         num_features = one.shape[1]
         shape = (max(views, 1), batches.size, -(-num_features // devices) * devices)
         dtype = jnp.dtype(self._config.model.dtype)
@@ -169,10 +169,10 @@ class _Extractor:
         if augmented:
             # The key of the augmentation in `training.step.train_step`, with the view for the step.
             key = jax.random.split(jax.random.key(self._config.seed), 3)[0]
-            keys = augment.example_keys(key, at[0], row_ids)
-            inputs = augment.augment(images, keys, augment.Augmentation(**self._config.augment), size)
+            keys = affine.example_keys(key, at[0], row_ids)
+            inputs = affine.augment(images, keys, affine.Augmentation(**self._config.augment), size)
         else:
-            inputs = augment.resize(images, size)
+            inputs = affine.resize(images, size)
         features = self._features(params, batch_stats, inputs).astype(buffer.dtype)
         columns = buffer.shape[2] - features.shape[1]
         return jax.lax.dynamic_update_slice(buffer, jnp.pad(features, ((0, 0), (0, columns)))[None], (at[0], at[1], 0))

@@ -7,7 +7,7 @@ And in the folder of the run, because the lowerings round differently: a run tha
 same ones to end with the same bits, whatever became of the cache. Its checkpoints have them too; there a GPU evaluates
 with the lowering of the forward pass that it was trained with, and any other device with its own.
 
-On CPU and TPU nothing is measured: what `auto` is there is fixed in `fer_jax.models.depthwise`.
+On CPU and TPU nothing is measured: what `auto` is there is fixed in `fer_jax.models.convolutions.depthwise`.
 """
 
 import contextlib
@@ -22,12 +22,11 @@ from ml_collections import ConfigDict
 from platformdirs import user_cache_path
 
 import fer_jax
-from fer_jax import atomic
 from fer_jax.errors import InputError
-from fer_jax.models.depthwise import DIRECTIONS, Choices, DepthwiseShape, by_direction, is_lowering
-from fer_jax.models.depthwise_timing import depthwise_shapes, lowering_seconds
-from fer_jax.models.inverted_residual import BackboneSpec
-from fer_jax.training import hosts
+from fer_jax.models.backbone import BackboneSpec
+from fer_jax.models.convolutions.depthwise import DIRECTIONS, Choices, DepthwiseShape, by_direction, is_lowering
+from fer_jax.models.convolutions.timing import depthwise_shapes, lowering_seconds
+from fer_jax.runtime import files, processes
 
 RECORD = "depthwise.json"
 """The file with the choices in the folder of a run."""
@@ -93,10 +92,10 @@ def tune_run(config: ConfigDict, backbones: Sequence[BackboneSpec], mesh: jax.sh
             tuning = tune(config, backbones, mesh)
             choices = tuning.choices
             messages.append(tuning.message)
-            atomic.write_text(place, json.dumps(to_json(choices), indent=2) + "\n")
+            files.write_text(place, json.dumps(to_json(choices), indent=2) + "\n")
         return json.dumps(to_json(choices))
 
-    decided = hosts.text_from_main(decide, "has the lowerings of the depthwise convolutions")
+    decided = processes.text_from_main(decide, "has the lowerings of the depthwise convolutions")
     return Tuning(from_json(json.loads(decided), str(place)), "".join(messages))
 
 
@@ -136,7 +135,7 @@ def choose(
         kept = _read_cache(cache) | {keys[shape]: lowering for shape, lowering in found.items()}
         # A home that cannot be written costs the next run a measurement, no more.
         with contextlib.suppress(OSError):
-            atomic.write_text(cache, json.dumps(kept, indent=2, sort_keys=True) + "\n")
+            files.write_text(cache, json.dumps(kept, indent=2, sort_keys=True) + "\n")
     choices = tuple((chosen | found).items())
     left_over = len(shapes) - len(choices)
     message = (

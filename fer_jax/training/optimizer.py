@@ -7,8 +7,8 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from fer_jax.training.freeze import FreezeTable, Group
-from fer_jax.training.subtree import overlay, select
+from fer_jax.params.trainable import FreezeTable, Group
+from fer_jax.params.tree import overlay, select
 
 
 def learning_rate_schedule(config: ConfigDict, *, total_steps: int, steps_per_epoch: int) -> optax.Schedule:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from fer_jax.data.placement import place
 from fer_jax.models.fernet import FerNet, FerNetSpec, freeze_modules
-from fer_jax.training.subtree import Path, leaves_by_path, overlay, select, select_like
+from fer_jax.params.tree import Path, leaves_by_path, overlay, select, select_like
+from fer_jax.runtime.placement import place
 
 
 @jax.tree_util.register_dataclass

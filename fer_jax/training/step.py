@@ -5,7 +5,6 @@ step computes the same whenever and wherever it runs.
 """
 
 import functools
-import math
 from collections.abc import Callable
 
 import jax
@@ -15,18 +14,18 @@ from clu import metrics as clu_metrics
 from flax import nnx, struct
 from ml_collections import ConfigDict
 
-from fer_jax.data import augment
+from fer_jax.augment import affine
+from fer_jax.augment.mixup import mix, mixing_weights
 from fer_jax.data.resident import Batch, ResidentSplit
 from fer_jax.models.fernet import FerNetSpec
-from fer_jax.training import mesh as meshes
-from fer_jax.training.averaging import moved_average
+from fer_jax.params.trainable import FreezeTable
+from fer_jax.params.tree import Path, overlay, select
+from fer_jax.runtime import sharding as meshes
 from fer_jax.training.cached_features import FeatureViews
-from fer_jax.training.finite import FirstNotFinite, all_finite
-from fer_jax.training.freeze import FreezeTable
-from fer_jax.training.mixup import mix, mixing_weights
+from fer_jax.training.ema import moved_average
+from fer_jax.training.nan_guard import FirstNotFinite, all_finite
 from fer_jax.training.optimizer import make_table_optimizer
 from fer_jax.training.state import TrainState, model_definition
-from fer_jax.training.subtree import Path, overlay, select
 
 
 @struct.dataclass
@@ -54,7 +53,7 @@ def train_step(
     *,
     graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
-    augmentation: augment.Augmentation,
+    augmentation: affine.Augmentation,
     input_size: int,
     label_smoothing: float,
     mixup_alpha: float,
@@ -73,10 +72,10 @@ def train_step(
     if cached:
         images = batch.images
     else:
-        keys = augment.example_keys(augment_key, state.step, batch.row_ids)
-        images = augment.augment(batch.images, keys, augmentation, input_size)
+        keys = affine.example_keys(augment_key, state.step, batch.row_ids)
+        images = affine.augment(batch.images, keys, augmentation, input_size)
     if mixup_alpha:
-        weights = mixing_weights(augment.example_keys(mixup_key, state.step, batch.row_ids), mixup_alpha)
+        weights = mixing_weights(affine.example_keys(mixup_key, state.step, batch.row_ids), mixup_alpha)
         images = mix(images, weights)
 
     def loss_fn(trainable):
@@ -143,7 +142,7 @@ def jit_train_step(
         resident_train_step if resident else train_step,
         graphdef=graphdef,
         optimizer=optimizer,
-        augmentation=augment.Augmentation(**config.augment),
+        augmentation=affine.Augmentation(**config.augment),
         input_size=config.model.input_size,
         label_smoothing=config.train.label_smoothing,
         mixup_alpha=config.train.mixup_alpha,
@@ -172,43 +171,3 @@ def jit_epoch_step(
     graphdef, *_ = model_definition(spec, meshes.replicated(mesh), trains)
     optimizer = make_table_optimizer(config.optimizer, schedule, table, epoch=epoch, steps_per_epoch=steps_per_epoch)
     return jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh, trains=trains, resident=resident)
-
-
-def predict_batch(
-    params: dict,
-    batch_stats: dict,
-    images: jax.Array,
-    *,
-    graphdef: nnx.GraphDef,
-    input_size: int,
-    flip: bool = False,
-    cached: bool = False,
-) -> jax.Array:
-    """Logits float32 [batch, classes] of `images`, uint8 [batch, size, size] or [batch, size, size, 3].
-
-    With `cached` they are features [batch, num_features] instead (`cached_features`). With `flip` the logits are
-    logarithms of probabilities, the mean of those of each image and of its mirror image.
-    """
-    model = nnx.merge(graphdef, params, batch_stats)
-    if cached:
-        return model.classifier(images)
-    inputs = augment.resize(images, input_size)
-    logits = model(inputs, train=False)
-    if not flip:
-        return logits
-    mirrored = model(inputs[:, :, ::-1], train=False)
-    return jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - math.log(2)
-
-
-def predict_step(
-    params: dict,
-    batch_stats: dict,
-    images: jax.Array,
-    ids: jax.Array,
-    *,
-    batch_sharding: jax.sharding.Sharding,
-    **fixed,
-) -> jax.Array:
-    """`predict_batch` of `images[ids]`, where `images` live on the devices; rows with id -1 are filling."""
-    ids = jax.lax.with_sharding_constraint(ids, batch_sharding)
-    return predict_batch(params, batch_stats, images[jnp.maximum(ids, 0)], **fixed)

@@ -4,9 +4,10 @@ import json
 
 from hypothesis import strategies as st
 
-from fer_jax.config import default_config, flatten, from_json, load_config, to_json
+from fer_jax.config.defaults import default_config, flatten
+from fer_jax.config.loading import from_json, load_config, to_json
 
-FILE = b"""from fer_jax.config import default_config
+FILE = b"""from fer_jax.config.defaults import default_config
 
 
 def get_config():

@@ -8,11 +8,11 @@ import shutil
 import pytest
 from hypothesis import strategies as st
 
-from fer_jax.inference import TrainedModel
-from fer_jax.training.checkpoint import Checkpoints, find_model
-from fer_jax.training.checksums import FILE_NAME, write_checksums
-from fer_jax.training.metrics_log import MetricsLog, read_metrics
-from fer_jax.training.run_folder import open_run_folder
+from fer_jax.inference.model import TrainedModel
+from fer_jax.runs.checkpoint import Checkpoints, find_model
+from fer_jax.runs.checksums import FILE_NAME, write_checksums
+from fer_jax.runs.folder import open_run_folder
+from fer_jax.runs.metrics_log import MetricsLog, read_metrics
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import jax
 import pytest
 from rich.console import Console
 
-from fer_jax.benchmarking import dispatch, frozen, presentation, sections
-from fer_jax.benchmarking.devices import Peak
+from fer_jax.benchmarking import dispatch, frozen, render, sections
 from fer_jax.benchmarking.rounds import Speed, timed
 from fer_jax.benchmarking.runners import TrainRunner
 from fer_jax.benchmarking.section import Section, Settings
 from fer_jax.benchmarking.sections import SECTIONS
-from fer_jax.config import model_spec
+from fer_jax.compile_check.devices import Peak
+from fer_jax.models.build import model_spec
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.training.state import create_model
 
@@ -136,19 +136,19 @@ def test_results_as_table_json_and_chart(tmp_path):
     ]
     console = Console(record=True, width=120)
     for section in found:
-        presentation.print_section(section, console)
+        render.print_section(section, console)
     text = console.export_text()
     for cell in ("200.0", "150.0 to 210.0", "0.50 x", "compute (GFLOP an image)", "0.25", "8 x 8"):
         assert cell in text
-    presentation.write_json(tmp_path / "out" / "benchmark.json", {"device": "cpu"}, found)
+    render.write_json(tmp_path / "out" / "benchmark.json", {"device": "cpu"}, found)
     read = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert read["setting"] == {"device": "cpu"}
     assert read["results"]["train"]["speeds"]["torch 9"]["median"] == 100.0
     assert read["results"]["depthwise"]["rows"][1]["shape"] == "4 x 4"
-    assert presentation.write_chart(tmp_path / "chart.png", "tiny", found)
+    assert render.write_chart(tmp_path / "chart.png", "tiny", found)
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_no_chart_without_bars(tmp_path):
-    assert not presentation.write_chart(tmp_path / "chart.png", "tiny", [Section("checkpoint", "Checkpoint")])
+    assert not render.write_chart(tmp_path / "chart.png", "tiny", [Section("checkpoint", "Checkpoint")])
     assert not (tmp_path / "chart.png").exists()

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_jax.data.fer2013 import PUBLISHED_COUNTS, Fer2013, Split, check_no_split_empty, from_rows
+from fer_jax.data.dataset import Dataset, Split, check_no_split_empty, from_rows
+from fer_jax.data.fer2013 import PUBLISHED_COUNTS
 from fer_jax.data.inspection import (
     class_counts,
     constant_images,
@@ -19,7 +20,7 @@ from fer_jax.errors import InputError
 REAL = Path(__file__).parents[3] / "shared" / "data" / "fer2013.npz"
 
 
-def _by_hand() -> Fer2013:
+def _by_hand() -> Dataset:
     distinct = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
     a, b, c, d = distinct
     flat = np.full((48, 48), 7, np.uint8)
@@ -47,9 +48,9 @@ def test_differences_from_published():
     for name, counts in PUBLISHED_COUNTS.items():
         labels = np.repeat(np.arange(7, dtype=np.int32), counts)
         splits[name] = Split(np.zeros((len(labels), 48, 48), np.uint8), labels, np.arange(len(labels), dtype=np.int32))
-    assert differs_from_published(Fer2013(**splits, source="full")) is None
+    assert differs_from_published(Dataset(**splits, source="full")) is None
     splits["test"].labels[0] = 1
-    assert "class counts are not" in differs_from_published(Fer2013(**splits, source="full"))
+    assert "class counts are not" in differs_from_published(Dataset(**splits, source="full"))
 
 
 def test_an_empty_split_is_refused():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_jax.data.fer2013 import SPLITS, USAGE_OF_SPLIT, Fer2013
+from fer_jax.data.dataset import SPLITS, Dataset
+from fer_jax.data.fer2013 import USAGE_OF_SPLIT
 from fer_jax.data.sources import load
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.data.tfds_builder import write_tfds
@@ -35,7 +36,7 @@ def _write_folder(path, splits=SPLITS) -> None:
             Image.fromarray(image).save(file)
 
 
-def _same_images(data: Fer2013) -> bool:
+def _same_images(data: Dataset) -> bool:
     def content(split):
         return sorted((image.tobytes(), label) for image, label in zip(split.images, split.labels, strict=True))
 

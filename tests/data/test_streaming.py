@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from fer_jax.data import streaming
-from fer_jax.data.fer2013 import Fer2013
+from fer_jax.data.dataset import Dataset
 from fer_jax.data.folder_reader import FolderOptions, read_folder
 from fer_jax.data.inputs import make_input
 from fer_jax.data.resident import epoch_order
 from fer_jax.errors import InputError
-from fer_jax.training import mesh as meshes
+from fer_jax.runtime import sharding as meshes
 
 N, BATCH = 21, 4
 STEPS_PER_EPOCH = N // BATCH
@@ -37,16 +37,16 @@ def folder(tmp_path_factory):
     return root
 
 
-def read(folder, kind: str) -> Fer2013:
+def read(folder, kind: str) -> Dataset:
     return read_folder(folder, options=FolderOptions(image_size=16, input=kind))
 
 
-def source(data: Fer2013, steps: int = 3 * STEPS_PER_EPOCH, rows=None) -> streaming.BatchSource:
+def source(data: Dataset, steps: int = 3 * STEPS_PER_EPOCH, rows=None) -> streaming.BatchSource:
     rows = np.arange(BATCH) if rows is None else rows
     return streaming.training_source(data.train, seed=5, batch_size=BATCH, steps=steps, rows=rows)
 
 
-def inputs(make_tiny_config, data: Fer2013, kind: str):
+def inputs(make_tiny_config, data: Dataset, kind: str):
     config = make_tiny_config()
     config.data.input = kind
     config.train.batch_size = BATCH

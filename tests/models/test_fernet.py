@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 from flax.traverse_util import flatten_dict
 
+from fer_jax.models.backbone import Backbone, BackboneOptions
 from fer_jax.models.efficientnet import EFFICIENTNET_B0
 from fer_jax.models.fernet import FerNet, FerNetSpec, freeze_modules
-from fer_jax.models.inverted_residual import Backbone, BackboneOptions
 from fer_jax.models.mobilenet import MOBILENET_V2
 from fer_jax.models.summary import layer_table
 from fer_jax.training.state import split_model

@@ -8,8 +8,8 @@ from flax import nnx
 from jax import lax
 
 from fer_jax.models.batch_norm import BatchNorm
-from fer_jax.models.dense_conv import conv
-from fer_jax.models.depthwise import padding_amounts
+from fer_jax.models.convolutions.dense import conv
+from fer_jax.models.convolutions.depthwise import padding_amounts
 from fer_jax.models.layers import Conv, SqueezeExcite, drop_path
 
 

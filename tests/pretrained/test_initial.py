@@ -7,8 +7,8 @@ import safetensors.numpy
 from flax import nnx
 
 from fer_jax.errors import InputError
+from fer_jax.models.backbone import Backbone, BackboneOptions, Preprocessing
 from fer_jax.models.fernet import BACKBONES
-from fer_jax.models.inverted_residual import Backbone, BackboneOptions, Preprocessing
 from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.pretrained.layers import backbone_layers
 from fer_jax.pretrained.manifest import converted_place

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fer_jax.models.inverted_residual import Preprocessing
+from fer_jax.models.backbone import Preprocessing
 from fer_jax.pretrained.convert import convert_file
 from fer_jax.pretrained.verify import load_backbone
 from fer_jax.pretrained.weights import read_weights, write_weights

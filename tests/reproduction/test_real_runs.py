@@ -6,7 +6,7 @@ import pytest
 
 from fer_jax.reproduction.plan import PRESETS, Preset
 from fer_jax.reproduction.table import reproduce
-from fer_jax.training.preemption import Preempted
+from fer_jax.runtime.preemption import Preempted
 
 # scripts/NAME with the backbones of the tests among those that configs can name. Where the file `stop` names this run,
 # SIGTERM reaches the reproduction in its second epoch.
@@ -17,11 +17,11 @@ spec = importlib.util.spec_from_file_location("conftest", repository / "tests" /
 conftest = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(conftest)
 conftest.BACKBONES |= {{spec.name: spec for spec in (conftest.TINY, conftest.MINI)}}
-import fer_jax.config
-fer_jax.config._PUBLISHED_BACKBONES = tuple(conftest.BACKBONES)
+import fer_jax.config.defaults
+fer_jax.config.defaults._PUBLISHED_BACKBONES = tuple(conftest.BACKBONES)
 stop = pathlib.Path(__file__).parent / "stop"
 if stop.exists() and any(a.endswith("/runs/" + stop.read_text()) for a in sys.argv):
-    from fer_jax.training.metrics_log import MetricsLog
+    from fer_jax.runs.metrics_log import MetricsLog
     write = MetricsLog.write
     def stopping(self, step, *arguments, **keywords):
         write(self, step, *arguments, **keywords)

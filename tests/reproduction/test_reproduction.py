@@ -12,7 +12,7 @@ from fer_jax.errors import InputError
 from fer_jax.reproduction.plan import PRESETS, Preset, experiments
 from fer_jax.reproduction.results import mcnemar
 from fer_jax.reproduction.table import reproduce
-from fer_jax.training.preemption import EXIT_PREEMPTED, Preempted
+from fer_jax.runtime.preemption import EXIT_PREEMPTED, Preempted
 
 NAMES = [
     "efficientnet_b0",

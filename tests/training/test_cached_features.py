@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fer_jax.config import model_spec
-from fer_jax.data.augment import NO_AUGMENTATION
+from fer_jax.augment.affine import NO_AUGMENTATION
 from fer_jax.errors import InputError
-from fer_jax.inference import TrainedModel
+from fer_jax.inference.model import TrainedModel
+from fer_jax.models.build import model_spec
 from fer_jax.models.fernet import BACKBONES
+from fer_jax.runs.metrics_log import read_metrics
+from fer_jax.runtime import sharding as meshes
+from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.train import train
-from fer_jax.training import mesh as meshes
 from fer_jax.training.cached_features import cached_input
-from fer_jax.training.metrics_log import read_metrics
-from fer_jax.training.preemption import Preempted, StopRequests
 from fer_jax.training.state import create_model, model_definition
 
 FROZEN = ("classifier/**: train", "backbones/**: freeze")

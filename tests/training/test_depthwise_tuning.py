@@ -8,16 +8,16 @@ import jax
 import pytest
 
 import fer_jax
-from fer_jax.benchmarking.train_program import train_program
 from fer_jax.errors import InputError
-from fer_jax.inference import TrainedModel
-from fer_jax.models.depthwise import DIRECTIONS, DepthwiseShape
-from fer_jax.models.depthwise_timing import depthwise_shapes
+from fer_jax.inference.model import TrainedModel
+from fer_jax.models.convolutions.depthwise import DIRECTIONS, DepthwiseShape
+from fer_jax.models.convolutions.timing import depthwise_shapes
+from fer_jax.runs.checkpoint import find_model
+from fer_jax.runtime import sharding as meshes
 from fer_jax.train import train
 from fer_jax.training import depthwise_tuning
-from fer_jax.training import mesh as meshes
-from fer_jax.training.checkpoint import find_model
 from fer_jax.training.depthwise_tuning import KEY, RECORD, choose, from_json, to_json, tune, tune_run
+from fer_jax.training.program import train_program
 
 SMALL = DepthwiseShape(size=6, channels=4, kernel=3, stride=1, padding="same")
 LARGE = DepthwiseShape(size=12, channels=4, kernel=5, stride=2, padding="symmetric")

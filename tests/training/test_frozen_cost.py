@@ -9,15 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.config import load_config, model_spec
+from fer_jax.config.loading import load_config
 from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.inference.predictor import predict_step
+from fer_jax.models.build import model_spec
 from fer_jax.models.fernet import BACKBONES
-from fer_jax.training import mesh as meshes
-from fer_jax.training.freeze import resolve, state_bytes
+from fer_jax.params.trainable import resolve, state_bytes
+from fer_jax.runtime import sharding as meshes
 from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
 from fer_jax.training.state import create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, jit_epoch_step, predict_step
+from fer_jax.training.step import TrainMetrics, jit_epoch_step
 
 ROUNDS, STEPS, BATCH, SIZE = 7, 2, 16, 96
 

@@ -10,16 +10,17 @@ import optax
 import pytest
 from flax import nnx
 
-from fer_jax.config import model_spec
+from fer_jax.augment.affine import NO_AUGMENTATION
 from fer_jax.data import resident
-from fer_jax.data.augment import NO_AUGMENTATION
 from fer_jax.data.synthetic import synthetic_faces
-from fer_jax.training import mesh as meshes
-from fer_jax.training.freeze import resolve, state_bytes
+from fer_jax.inference.predictor import predict_step
+from fer_jax.models.build import model_spec
+from fer_jax.params.trainable import resolve, state_bytes
+from fer_jax.params.tree import leaves_by_path, select
+from fer_jax.runtime import sharding as meshes
 from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
 from fer_jax.training.state import create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, jit_epoch_step, predict_step
-from fer_jax.training.subtree import leaves_by_path, select
+from fer_jax.training.step import TrainMetrics, jit_epoch_step
 
 STEPS_PER_EPOCH = 4
 FROZEN = ("classifier/**: train", "backbones/**: freeze")

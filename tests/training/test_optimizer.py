@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.config import default_config
+from fer_jax.config.defaults import default_config
 from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from fer_jax.training.step import cross_entropy
 

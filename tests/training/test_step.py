@@ -11,12 +11,12 @@ import numpy as np
 import optax
 import pytest
 
-from fer_jax.benchmarking import hlo
-from fer_jax.config import model_spec
+from fer_jax.compile_check import hlo
 from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
-from fer_jax.models.inverted_residual import BackboneSpec, Preprocessing, Stage
-from fer_jax.training import mesh as meshes
+from fer_jax.models.backbone import BackboneSpec, Preprocessing, Stage
+from fer_jax.models.build import model_spec
+from fer_jax.runtime import sharding as meshes
 from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from fer_jax.training.state import create_model, create_state, model_definition
 from fer_jax.training.step import TrainMetrics, jit_train_step

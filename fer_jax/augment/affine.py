@@ -1,0 +1,270 @@
+"""Random augmentation and the resize to the model's input size: one affine map an image, computed on the device.
+
+A map takes the centre of an output pixel (y, x) to the source row and column that it shows:
+
+    u = a y + b x + c        (source row)
+    v = d y + e x + f        (source column)
+
+A gather of every output pixel is slow on an accelerator, so the image is resampled one axis at a time. The first pass
+interpolates along each source row i, at the column where output column x crosses that row; the second interpolates
+along each column of the result, at row u(y, x). Linear interpolation at a position is a sum over all pixels of the
+row, weighted by the hat function max(0, 1 - |position - pixel|): arithmetic alone, which XLA fuses into one loop. Its
+cost grows with the width of the image, so a CPU, which gathers well, does gather from images of more than 64 pixels.
+
+Each pass is exact linear interpolation along its axis. Where rows stay rows (flip, shift, zoom, resize) the two make
+bilinear interpolation. A rotation makes them interpolate on a lattice sheared by its angle, which is not quite the
+bilinear sample: on FER2013 faces from 48 to 96 pixels the mean difference is 0.13 gray levels of 255 with the default
+ranges (0.1 % of the pixels differ by more than 3) and 0.68 with rotations up to 45 degrees, where bilinear and cubic
+interpolation of the same maps differ by 2.1.
+"""
+
+import dataclasses
+import functools
+import math
+import numbers
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.augment.random_erasing import erase
+from fer_jax.errors import InputError
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _key_error(key: str, found, expected: str) -> InputError:
+    return InputError(f"config.augment.{key}: found {found!r}, expected {expected}; set it in the config file")
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random map, in the terms of Keras' `ImageDataGenerator`; every draw is uniform.
+
+    `horizontal_flip`: mirror an image with probability 1/2. `rotation_range`: degrees to either side, 0 to 45.
+    `width_shift_range`, `height_shift_range`: fractions of the image size to either side, along columns and rows.
+    `zoom_range`: each axis is scaled by its own factor from 1 - zoom_range to 1 + zoom_range.
+    `fill_mode`: what lies beyond the border; only `nearest`, the closest pixel of the border, is known.
+    `random_erasing`: the probability that a rectangle of the image is erased (`random_erasing.py`), not one of Keras.
+
+    Raises `InputError` naming the key under `config.augment` for a value outside its range.
+    """
+
+    horizontal_flip: bool = True
+    rotation_range: float = 10.0
+    width_shift_range: float = 0.1
+    height_shift_range: float = 0.1
+    zoom_range: float = 0.1
+    fill_mode: str = "nearest"
+    random_erasing: float = 0.0
+
+    def __post_init__(self):
+        if not isinstance(self.horizontal_flip, bool):
+            raise _key_error("horizontal_flip", self.horizontal_flip, "True or False")
+        # Beyond 45 degrees an output column crosses the source rows at too flat an angle for the first pass.
+        if not (_is_number(self.rotation_range) and 0 <= self.rotation_range <= 45):
+            raise _key_error("rotation_range", self.rotation_range, "degrees from 0 to 45")
+        for key in ("width_shift_range", "height_shift_range"):
+            if not (_is_number(getattr(self, key)) and 0 <= getattr(self, key) < 1):
+                raise _key_error(key, getattr(self, key), "a fraction of the image size, at least 0 and below 1")
+        if not (_is_number(self.zoom_range) and 0 <= self.zoom_range < 1):
+            raise _key_error("zoom_range", self.zoom_range, "a number of at least 0 and below 1")
+        if self.fill_mode != "nearest":
+            raise _key_error("fill_mode", self.fill_mode, "'nearest', the only mode")
+        if not (_is_number(self.random_erasing) and 0 <= self.random_erasing <= 1):
+            raise _key_error("random_erasing", self.random_erasing, "a probability from 0 to 1")
+
+
+NO_AUGMENTATION = Augmentation(
+    horizontal_flip=False, rotation_range=0, width_shift_range=0, height_shift_range=0, zoom_range=0
+)
+"""The map that only resizes."""
+
+
+def example_keys(seed_key: jax.Array, step: jax.Array | int, example_ids: jax.Array) -> jax.Array:
+    """One random key an example, a function of the seed, the step and the example's row id only.
+
+    So an example's augmentation depends neither on its place in the batch nor on the number of devices.
+
+    Args:
+      seed_key: a scalar key that is used for nothing else.
+      step: the training step, an integer scalar.
+      example_ids: int32 [batch], the row ids of the examples.
+
+    Returns:
+      Keys [batch].
+    """
+    step_key = jax.random.fold_in(seed_key, step)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, example_ids)
+
+
+def random_affine(keys: jax.Array, augmentation: Augmentation, image_size: int, output_size: int) -> jax.Array:
+    """Random maps from the pixels of an output image to those of a square source image.
+
+    The map is composed as Keras composes it in `apply_affine_transform`: rotation, shift, zoom, multiplied in that
+    order and taken about the image centre, with the flip applied to the output; then the resize, whose pixel centres
+    lie at half pixels as in `jax.image.resize`.
+
+    Args:
+      keys: keys [batch].
+      augmentation: the ranges.
+      image_size: height and width of the source in pixels.
+      output_size: height and width of the output in pixels.
+
+    Returns:
+      float32 [batch, 2, 3]: rows (a, b, c) and (d, e, f) of the map, in pixel indices.
+    """
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (6,), minval=-1.0, maxval=1.0))(keys)
+    turn, down, right, tall, wide, mirror = (draws[:, i] for i in range(6))
+    angle = math.radians(augmentation.rotation_range) * turn
+    row_shift = augmentation.height_shift_range * image_size * down
+    column_shift = augmentation.width_shift_range * image_size * right
+    row_step = image_size / output_size * (1.0 + augmentation.zoom_range * tall)
+    column_step = image_size / output_size * (1.0 + augmentation.zoom_range * wide)
+    if augmentation.horizontal_flip:
+        column_step = jnp.where(mirror < 0.0, -column_step, column_step)
+
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    a, b = cos * row_step, -sin * column_step
+    d, e = sin * row_step, cos * column_step
+    source_centre, output_centre = (image_size - 1) / 2, (output_size - 1) / 2
+    c = source_centre + cos * row_shift - sin * column_shift - (a + b) * output_centre
+    f = source_centre + sin * row_shift + cos * column_shift - (d + e) * output_centre
+    return jnp.stack([jnp.stack([a, b, c], axis=-1), jnp.stack([d, e, f], axis=-1)], axis=1)
+
+
+def row_margin(augmentation: Augmentation, image_size: int, output_size: int) -> int:
+    """How many rows beyond the source image the maps of `random_affine` can reach, above or below.
+
+    It is 0 without rotation, however far the map reaches: rows beyond the border then equal the row at the border.
+    """
+    if augmentation.rotation_range == 0:
+        return 0
+    half = image_size * (output_size - 1) / output_size / 2
+    rows = (1 + augmentation.zoom_range) * half + augmentation.height_shift_range * image_size
+    columns = (1 + augmentation.zoom_range) * half + augmentation.width_shift_range * image_size
+    # The corner farthest from the centre reaches rows * cos + columns * sin, which grows until tan = columns / rows.
+    angle = min(math.radians(augmentation.rotation_range), math.atan2(columns, rows))
+    reach = rows * math.cos(angle) + columns * math.sin(angle)
+    return max(0, math.ceil(reach - (image_size - 1) / 2))
+
+
+@functools.partial(jax.jit, static_argnames=("output_size", "margin"))
+def affine_resize(images: jax.Array, matrices: jax.Array, output_size: int, margin: int) -> jax.Array:
+    """Images seen through affine maps, interpolated as the module says; the border pixels fill what lies beyond.
+
+    Args:
+      images: uint8 or float [batch, height, width], or [batch, height, width, 3].
+      matrices: float32 [batch, 2, 3], as `random_affine` returns them, with a > 0.
+      output_size: height and width of the output in pixels.
+      margin: rows beyond the image that the maps reach (`row_margin`); pixels farther out show the last of these.
+
+    Returns:
+      float32 [batch, output_size, output_size] or [batch, output_size, output_size, 3], on the scale of the input.
+    """
+    height, width = images.shape[1:3]
+    a, b, c, d, e, f = (matrices[:, i, j, None, None] for i in range(2) for j in range(3))
+    above_and_below = ((0, 0), (margin, margin)) + ((0, 0),) * (images.ndim - 2)
+    padded = jnp.pad(images, above_and_below, mode="edge").astype(jnp.float32)
+    source_rows = jnp.arange(-margin, height + margin, dtype=jnp.float32)[:, None]
+    y = jnp.arange(output_size, dtype=jnp.float32)[:, None]
+    x = jnp.arange(output_size, dtype=jnp.float32)
+
+    # Output column x crosses source row i at y = (i - b x - c) / a; v at that y is linear in i and x.
+    slope = d / a
+    columns = slope * source_rows + (e - slope * b) * x + (f - slope * c)
+    interpolate = _interpolate if width <= _LARGE else _interpolate_large
+    rows_resampled = interpolate(padded, jnp.clip(columns, 0, width - 1), axis=2)
+    rows = a * y + b * x + c
+    return interpolate(rows_resampled, jnp.clip(rows, -margin, height - 1 + margin) + margin, axis=1)
+
+
+def augment(images: jax.Array, keys: jax.Array, augmentation: Augmentation, output_size: int) -> jax.Array:
+    """Training images: each seen through its own random map and resized, then perhaps erased in part.
+
+    Args:
+      images: uint8 or float [batch, size, size], or [batch, size, size, 3].
+      keys: keys [batch] (`example_keys`).
+      augmentation: the ranges; with `NO_AUGMENTATION` this is `resize`.
+      output_size: height and width of the output in pixels.
+
+    Returns:
+      float32 [batch, output_size, output_size] or [batch, output_size, output_size, 3], on the scale of the input.
+    """
+    if augmentation == NO_AUGMENTATION:
+        return resize(images, output_size)
+    size = images.shape[1]
+    if augmentation.random_erasing:
+        keys, erasing_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    matrices = random_affine(keys, augmentation, size, output_size)
+    images = affine_resize(images, matrices, output_size, row_margin(augmentation, size, output_size))
+    if augmentation.random_erasing:
+        images = erase(images, erasing_keys, augmentation.random_erasing)
+    return images
+
+
+def resize(images: jax.Array, output_size: int) -> jax.Array:
+    """Evaluation images: bilinear resize, the map of `augment` without its random part.
+
+    Args:
+      images: uint8 or float [batch, height, width], or [batch, height, width, 3].
+      output_size: height and width of the output in pixels.
+
+    Returns:
+      float32 [batch, output_size, output_size] or [batch, output_size, output_size, 3], on the scale of the input. No
+      filter is applied when the
+      output is smaller than the input, as none is in `augment`.
+    """
+    shape = (len(images), output_size, output_size, *images.shape[3:])
+    return jax.image.resize(images.astype(jnp.float32), shape, method="linear", antialias=False)
+
+
+def _interpolate(values: jax.Array, positions: jax.Array, axis: int) -> jax.Array:
+    """Linear interpolation of `values` along `axis` at `positions`, which has the output's size on that axis.
+
+    The sum is unrolled because XLA's CPU backend vectorises it so, over the other axes: measured at 48 to 96 pixels
+    on two cores, 0.06 ms an image against 0.8 to 3 ms as a reduction and 1 to 2 ms as a batched matrix product. The
+    matrix product also writes its weights to memory, and a TPU rounds its operands to bfloat16 by default.
+    """
+    if values.ndim == 4:
+        # Each channel as a plane of its own: an innermost axis of three would leave most of a vector unit idle.
+        return jnp.stack([_interpolate(values[..., c], positions, axis) for c in range(values.shape[-1])], axis=-1)
+    total = jnp.zeros_like(positions)
+    for tap in range(values.shape[axis]):
+        weight = jnp.maximum(0.0, 1.0 - jnp.abs(positions - tap))
+        total += weight * jax.lax.slice_in_dim(values, tap, tap + 1, axis=axis)
+    return total
+
+
+_LARGE = 64
+"""Width in pixels above which a CPU gathers.
+
+On two cores an image of 224 pixels seen at 200 takes 15 ms as a sum, or 44 ms in colour, and 2.0 or 3.2 ms as a gather;
+from 48 pixels to 200 the sum takes 0.2 to 0.4 ms.
+"""
+
+
+def _interpolate_large(values: jax.Array, positions: jax.Array, axis: int) -> jax.Array:
+    """As `_interpolate`; on a CPU the two pixels beside each position are gathered instead."""
+    return jax.lax.platform_dependent(
+        values,
+        positions,
+        cpu=functools.partial(_interpolate_by_gather, axis=axis),
+        default=functools.partial(_interpolate, axis=axis),
+    )
+
+
+def _interpolate_by_gather(values: jax.Array, positions: jax.Array, axis: int) -> jax.Array:
+    pixel = jnp.clip(jnp.floor(positions), 0, values.shape[axis] - 2).astype(jnp.int32)
+    channels = values if values.ndim == 4 else values[..., None]
+    beyond = jax.lax.slice_in_dim(channels, 1, None, axis=axis)
+    beyond = jnp.concatenate([beyond, jax.lax.slice_in_dim(beyond, -1, None, axis=axis)], axis=axis)
+    # The place comes with the two pixels: XLA may compute the floor again for the weight, and round it to the other
+    # side of a whole number.
+    place = jax.lax.broadcasted_iota(jnp.float32, (*channels.shape[:3], 1), axis)
+    table = jnp.concatenate([channels, beyond, place], axis=-1)
+    picked = jnp.take_along_axis(table, pixel[..., None], axis)
+    before, after, place = jnp.split(picked, [channels.shape[-1], 2 * channels.shape[-1]], axis=-1)
+    weight = jnp.clip(positions[..., None] - place, 0, 1)
+    return (before + weight * (after - before)).reshape(*positions.shape, *values.shape[3:])

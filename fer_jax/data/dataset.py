@@ -1,0 +1,143 @@
+"""A data set: three splits of images with labels, their class names, and where they came from."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from fer_jax.data.fer2013 import IMAGE_SIZE, PUBLISHED_COUNTS, USAGE_OF_SPLIT
+from fer_jax.data.image_files import ImageFiles
+from fer_jax.errors import InputError
+from fer_jax.expressions import EXPRESSIONS
+
+SPLITS = ("train", "validation", "test")
+"""The role of each split here: training, selection of the epoch, and the final test, opened once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The images of one split: `images` uint8 [n, size, size], or [n, size, size, 3] for RGB, labels and row ids.
+
+    `images` is an array, or `ImageFiles` of that shape where the images stay in their files. `labels` and `row_ids`
+    are int32 [n]. A row id is the image's place in its source: the zero-based data row of a csv, or the rank of the
+    file in the sorted listing of an image folder. It is unique over all splits.
+    """
+
+    images: np.ndarray | ImageFiles
+    labels: np.ndarray
+    row_ids: np.ndarray
+
+    def __post_init__(self):
+        n, shape = len(self.images), self.images.shape
+        if shape not in ((n, *2 * shape[1:2]), (n, *2 * shape[1:2], 3)) or self.images.dtype != np.uint8:
+            raise ValueError(f"images: expected uint8 [n, size, size] or [n, size, size, 3], found {shape}")
+        for name, array in (("labels", self.labels), ("row_ids", self.row_ids)):
+            if array.shape != (n,) or array.dtype != np.int32:
+                raise ValueError(f"{name}: expected int32 [{n}], found {array.dtype} {array.shape}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set in the form of FER2013: its splits, its class names, and where it came from.
+
+    `source` is a short description for reports, such as `csv fer2013.csv`. The images of all splits have one size, 48
+    pixels in FER2013, and are all gray or all RGB. `test` may be empty in data of a user's own.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    source: str
+    class_names: tuple[str, ...] = EXPRESSIONS
+
+    def __post_init__(self):
+        shapes = {self.split(name).images.shape[1:] for name in SPLITS}
+        if len(shapes) > 1:
+            raise ValueError(f"images: expected one shape in all splits, found {shapes}")
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(size, size) of gray images, (size, size, 3) of RGB, in pixels."""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images of all splits as uint8, whether or not they are in memory."""
+        return sum(self.split(name).images.nbytes for name in SPLITS)
+
+    def in_memory(self) -> "Dataset":
+        """The same data with all images decoded; `InputError` names a file that cannot be."""
+
+        def read(split: Split) -> Split:
+            images = split.images
+            return dataclasses.replace(split, images=images.read() if isinstance(images, ImageFiles) else images)
+
+        return dataclasses.replace(self, **{name: read(self.split(name)) for name in SPLITS})
+
+    def has_form_of_fer2013(self) -> bool:
+        """Whether the classes and the images are of FER2013's kind, so that a comparison with it makes sense."""
+        return self.class_names == EXPRESSIONS and self.image_shape == (IMAGE_SIZE, IMAGE_SIZE)
+
+    def split(self, name: str) -> Split:
+        """The split `train`, `validation` or `test`."""
+        if name not in SPLITS:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def is_published(self) -> bool:
+        """Whether these are 48x48 gray images, of every class as many in every split as published."""
+        classes = len(self.class_names)
+        return self.has_form_of_fer2013() and all(
+            tuple(np.bincount(self.split(name).labels, minlength=classes)) == PUBLISHED_COUNTS[name] for name in SPLITS
+        )
+
+    def describe_split(self, name: str) -> str:
+        """The split for reports: `test (PrivateTest)` for the published FER2013, `test` for any other data."""
+        return f"{name} ({USAGE_OF_SPLIT[name]})" if self.is_published() else name
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the arrays of all splits and the class names: equal data, equal fingerprint.
+
+        Images that stay in their files count by the names and sizes of these, so that nothing need be read.
+        """
+        digest = hashlib.sha256("\n".join(self.class_names).encode())
+        for name in SPLITS:
+            split = self.split(name)
+            for array in (split.images, split.labels, split.row_ids):
+                digest.update(str(array.shape).encode())
+                digest.update(array.listing() if isinstance(array, ImageFiles) else np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def check_no_split_empty(splits: np.ndarray, source: str, names: Sequence[str] = SPLITS) -> None:
+    """Raises `InputError` if the index of one of `names` in `SPLITS` is missing from `splits`, integers [n]."""
+    for name in names:
+        if SPLITS.index(name) not in splits:
+            raise InputError(
+                f"{source}: no image of the {name} split ({USAGE_OF_SPLIT[name]}) among {len(splits)}; "
+                "training, selection and the final test each need images of their own"
+            )
+
+
+def from_rows(
+    images: np.ndarray | ImageFiles,
+    labels: np.ndarray,
+    splits: np.ndarray,
+    source: str,
+    class_names: tuple[str, ...] = EXPRESSIONS,
+) -> Dataset:
+    """The data set whose row i is `images[i]`, with `labels[i]`, in the split `SPLITS[splits[i]]`.
+
+    `images` is that of a `Split`; `labels` and `splits` are integers [n]. An image's row id is its place in these
+    arrays.
+    """
+    parts = {}
+    for index, name in enumerate(SPLITS):
+        row_ids = np.flatnonzero(splits == index).astype(np.int32)
+        chosen = images.subset(row_ids) if isinstance(images, ImageFiles) else images[row_ids]
+        parts[name] = Split(chosen, labels[row_ids].astype(np.int32), row_ids)
+    return Dataset(**parts, source=source, class_names=class_names)

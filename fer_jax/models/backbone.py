@@ -1,0 +1,227 @@
+"""Networks of inverted residual blocks, described by a table: MobileNetV2 and the EfficientNets are both such."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fer_jax.models.batch_norm import BatchNorm
+from fer_jax.models.convolutions.depthwise import Choices, DepthwiseConv
+from fer_jax.models.layers import Conv, SqueezeExcite, drop_path
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """`repeats` blocks of one shape; only the first one strides and changes the number of channels."""
+
+    repeats: int
+    kernel: int
+    stride: int
+    channels: int
+    expansion: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """`(x - mean) / std` for RGB values x in 0..255; one value for each of the three channels."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Gray [n, h, w] or RGB [n, h, w, 3] in 0..255, float32, to normalised RGB [n, h, w, 3], float32."""
+        if images.ndim == 3:
+            images = images[..., None]
+        return (images - jnp.array(self.mean)) / jnp.array(self.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneSpec:
+    """What defines a backbone: its published table, and what its weights decide.
+
+    `squeeze_excite` is the ratio of the gate's width to the channels that enter the block (0: no gate); `drop_path`
+    says whether the residual branches may be dropped in training. `padding`, `batch_norm_epsilon` and `preprocessing`
+    here are those of the Keras weights; converted weights replace them by their own.
+    """
+
+    name: str
+    stem_channels: int
+    stages: Sequence[Stage]
+    top_channels: int
+    activation: str
+    squeeze_excite: float
+    drop_path: bool
+    preprocessing: Preprocessing
+    padding: str = "same"
+    batch_norm_epsilon: float = 1e-3
+
+    @property
+    def num_blocks(self) -> int:
+        return sum(stage.repeats for stage in self.stages)
+
+    def variant(self) -> dict:
+        """What the weights decided, as JSON: the name, `padding`, `batch_norm_epsilon` and `preprocessing`."""
+        return {
+            "name": self.name,
+            "padding": self.padding,
+            "batch_norm_epsilon": self.batch_norm_epsilon,
+            "preprocessing": dataclasses.asdict(self.preprocessing),
+        }
+
+    def with_variant(self, variant: dict) -> "BackboneSpec":
+        """This table with the padding, epsilon and preprocessing of `variant`; the inverse of `variant()`."""
+        preprocessing = {key: tuple(values) for key, values in variant["preprocessing"].items()}
+        return dataclasses.replace(
+            self,
+            padding=variant["padding"],
+            batch_norm_epsilon=variant["batch_norm_epsilon"],
+            preprocessing=Preprocessing(**preprocessing),
+        )
+
+    def feature_size(self, input_size: int) -> int:
+        """Height and width of the feature map of a square image of `input_size` pixels."""
+        strides = [2, *(stage.stride for stage in self.stages)]
+        for stride in strides:
+            input_size = math.ceil(input_size / stride)
+        return input_size
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneOptions:
+    """What the config decides for every backbone: drop path rate of the last block, BN decay, dtype, lowering.
+
+    `depthwise_choices` are not in the config: they were measured on the GPU that the network runs on, for `auto`.
+    With `rematerialise` the backward pass computes what is inside a block again, from the block's input, instead of
+    keeping it: a third more operations, and far less memory (`docs/performance.md`).
+    """
+
+    drop_path: float = 0.2
+    batch_norm_momentum: float = 0.99
+    dtype: jnp.dtype = jnp.float32
+    depthwise_lowering: str = "auto"
+    depthwise_choices: Choices = ()
+    rematerialise: bool = False
+
+
+class ConvNorm(nnx.Module):
+    """A convolution (dense or depthwise), its batch normalisation and an optional activation."""
+
+    def __init__(self, conv: nnx.Module, norm: BatchNorm, activation: str | None):
+        self.conv = conv
+        self.norm = norm
+        self.activation = activation
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return self.norm(self.conv(x), self.activation, train=train)
+
+
+class InvertedResidual(nnx.Module):
+    """Expand by 1x1, convolve each channel, gate, project by 1x1; add the input where the shapes agree.
+
+    Where `frozen`, no path is dropped.
+    """
+
+    frozen = False
+
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        options: BackboneOptions,
+        *,
+        inputs: int,
+        stage: Stage,
+        stride: int,
+        drop_path_rate: float,
+        rngs: nnx.Rngs,
+    ):
+        expanded = inputs * stage.expansion
+        norm = {"momentum": options.batch_norm_momentum, "epsilon": spec.batch_norm_epsilon, "rngs": rngs}
+        pointwise = {"dtype": options.dtype, "rngs": rngs}
+        if stage.expansion != 1:
+            self.expand = ConvNorm(Conv(inputs, expanded, **pointwise), BatchNorm(expanded, **norm), spec.activation)
+        depthwise = DepthwiseConv(
+            expanded,
+            stage.kernel,
+            stride=stride,
+            padding=spec.padding,
+            dtype=options.dtype,
+            lowering=options.depthwise_lowering,
+            choices=options.depthwise_choices,
+            rngs=rngs,
+        )
+        self.depthwise = ConvNorm(depthwise, BatchNorm(expanded, **norm), spec.activation)
+        if spec.squeeze_excite:
+            reduced = max(1, int(inputs * spec.squeeze_excite))
+            self.squeeze_excite = SqueezeExcite(expanded, reduced, **pointwise)
+        self.project = ConvNorm(Conv(expanded, stage.channels, **pointwise), BatchNorm(stage.channels, **norm), None)
+        self.has_expand = stage.expansion != 1
+        self.has_gate = bool(spec.squeeze_excite)
+        self.is_residual = stride == 1 and inputs == stage.channels
+        self.drop_path_rate = drop_path_rate if self.is_residual else 0.0
+
+    def __call__(self, x: jax.Array, *, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+        branch = self.expand(x, train=train) if self.has_expand else x
+        branch = self.depthwise(branch, train=train)
+        if self.has_gate:
+            branch = self.squeeze_excite(branch)
+        branch = self.project(branch, train=train)
+        if not self.is_residual:
+            return branch
+        if train and self.drop_path_rate and not self.frozen:
+            branch = drop_path(branch, self.drop_path_rate, rngs)
+        return x + branch
+
+
+class Backbone(nnx.Module):
+    """The network of a `BackboneSpec` without its ImageNet classifier.
+
+    Called with images in 0..255, float32, gray [n, h, w] or RGB [n, h, w, 3]; gives the feature map
+    [n, h / 32, w / 32, top_channels] in the compute dtype. In training mode batch statistics are used and the running
+    ones updated, and `rngs` must have a stream `drop_path`.
+    """
+
+    def __init__(self, spec: BackboneSpec, options: BackboneOptions, *, rngs: nnx.Rngs):
+        norm = {"momentum": options.batch_norm_momentum, "epsilon": spec.batch_norm_epsilon, "rngs": rngs}
+        conv = {"dtype": options.dtype, "rngs": rngs}
+        stem = Conv(3, spec.stem_channels, 3, stride=2, padding=spec.padding, **conv)
+        self.stem = ConvNorm(stem, BatchNorm(spec.stem_channels, **norm), spec.activation)
+        blocks = []
+        channels = spec.stem_channels
+        for stage in spec.stages:
+            for repeat in range(stage.repeats):
+                block = InvertedResidual(
+                    spec,
+                    options,
+                    inputs=channels,
+                    stage=stage,
+                    stride=stage.stride if repeat == 0 else 1,
+                    # Linear in depth (Huang et al. 2016), as EfficientNet was trained: block b of n at rate b / n.
+                    drop_path_rate=options.drop_path * len(blocks) / spec.num_blocks if spec.drop_path else 0.0,
+                    rngs=rngs,
+                )
+                blocks.append(block)
+                channels = stage.channels
+        self.blocks = nnx.List(blocks)
+        top = Conv(channels, spec.top_channels, **conv)
+        self.top = ConvNorm(top, BatchNorm(spec.top_channels, **norm), spec.activation)
+        self.spec = spec
+        self.rematerialise = options.rematerialise
+
+    def stages(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> list[jax.Array]:
+        """The outputs of the stem, of each block and of the top: what a comparison layer by layer needs."""
+        outputs = [self.stem(self.spec.preprocessing(images), train=train)]
+
+        def apply(block, x, rngs):
+            return block(x, train=train, rngs=rngs)
+
+        if self.rematerialise and train:
+            apply = nnx.remat(apply)
+        for block in self.blocks:
+            outputs.append(apply(block, outputs[-1], rngs))
+        return [*outputs, self.top(outputs[-1], train=train)]
+
+    def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
+        return self.stages(images, train=train, rngs=rngs)[-1]

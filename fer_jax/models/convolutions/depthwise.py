@@ -1,0 +1,199 @@
+"""Depthwise convolution, lowered in each direction as each platform runs it best.
+
+XLA's CPU backend has no fast grouped convolution: with it, most of a training step of these networks is spent here,
+so on CPU the convolution is written as a sum of shifted images. On TPU the native one moves far fewer bytes. On a GPU
+the native one is slow for some shapes, in the gradients most of all (https://github.com/jax-ml/jax/issues/13800 and
+23713); which, a measurement has to say (`fer_jax.training.depthwise_tuning`). `docs/performance.md` has the numbers.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from fer_jax.models.convolutions import shift_and_add
+
+LOWERINGS = ("native", "shift_and_add")
+"""XLA's grouped convolution, and the sum of shifted images of `fer_jax.models.convolutions.shift_and_add`."""
+
+DIRECTIONS = ("forward", "input gradient", "kernel gradient")
+"""What each has a lowering of its own, in the order in which their names are joined."""
+
+LOWERING_FORMS = (
+    f"auto, {', '.join(LOWERINGS)}, or three of the latter two joined by commas, for {', '.join(DIRECTIONS[:2])} and "
+    f"{DIRECTIONS[2]}"
+)
+"""The values of `config.model.depthwise_lowering`, in words; see `depthwise_conv`."""
+
+FIXED = {"cpu": "shift_and_add", "tpu": "native"}
+"""What `auto` is where it was measured once and for all; on a GPU, each shape is measured there."""
+
+PADDINGS = ("same", "symmetric")
+"""How a strided convolution pads: `same` as TensorFlow (less before than after), `symmetric` as PyTorch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthwiseShape:
+    """A depthwise convolution: height and width of its input, channels, and what a `Stage` says."""
+
+    size: int
+    channels: int
+    kernel: int
+    stride: int
+    padding: str
+
+    def __str__(self) -> str:
+        return f"{self.size} x {self.size} x {self.channels}, {self.kernel} x {self.kernel} / {self.stride}"
+
+
+Choices = tuple[tuple[DepthwiseShape, str], ...]
+"""For each shape the lowering that `auto` stands for on a GPU; hashable, as what a jitted function closes over."""
+
+
+def by_direction(lowering: str) -> tuple[str, str, str]:
+    """The lowering of each of `DIRECTIONS`, from one name for all of them or three names joined by commas.
+
+    Raises `ValueError` for anything else, `auto` among it.
+    """
+    names = tuple(lowering.split(","))
+    names = 3 * names if len(names) == 1 else names
+    if len(names) != 3 or not set(names) <= set(LOWERINGS):
+        raise ValueError(f"{lowering!r} is no lowering; expected one or three of {', '.join(LOWERINGS)}")
+    return names
+
+
+def is_lowering(value: object) -> bool:
+    """Whether `value` is what `by_direction` takes."""
+    try:
+        by_direction(value)
+    except (ValueError, AttributeError):
+        return False
+    return True
+
+
+def padding_amounts(padding: str, size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after an axis of `size` pixels; the output has ceil(size / stride) pixels for both paddings."""
+    if padding == "symmetric":
+        return kernel // 2, kernel // 2
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def depthwise_conv(
+    x: jax.Array, kernel: jax.Array, *, stride: int, padding: str, lowering: str = "auto", on_gpu: str = "native"
+) -> jax.Array:
+    """Convolves each channel with its own kernel.
+
+    Args:
+      x: images, [n, h, w, c].
+      kernel: [k, k, 1, c], in the dtype of `x`.
+      stride: the same along both axes.
+      padding: one of `PADDINGS`.
+      lowering: as `by_direction` takes it; or `auto`, which is shift_and_add on CPU, `on_gpu` on a GPU, and native
+        elsewhere, decided when it is compiled.
+      on_gpu: as `by_direction` takes it.
+
+    Returns:
+      [n, ceil(h / stride), ceil(w / stride), c] in the dtype of `x`.
+    """
+    pads = tuple(padding_amounts(padding, size, kernel.shape[0], stride) for size in x.shape[1:3])
+
+    def lowered(names: str):
+        return functools.partial(_lowered, by_direction(names), stride, pads)
+
+    if lowering != "auto":
+        return lowered(lowering)(x, kernel)
+    platforms = {"cpu": lowered(FIXED["cpu"]), "default": lowered("native")}
+    if on_gpu != "native":
+        platforms["cuda"] = platforms["rocm"] = lowered(on_gpu)
+    return lax.platform_dependent(x, kernel, **platforms)
+
+
+def _lowered(lowerings, stride, pads, x, kernel):
+    if set(lowerings) == {"native"}:
+        # JAX's own derivatives of it, forward mode and all.
+        return _native(x, kernel, stride, pads)
+    return _by_direction(x, kernel, lowerings, stride, pads)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _by_direction(x, kernel, lowerings, stride, pads):
+    function = {"native": _native, "shift_and_add": shift_and_add.forward}[lowerings[0]]
+    return function(x, kernel, stride, pads)
+
+
+def _forward(x, kernel, lowerings, stride, pads):
+    return _by_direction(x, kernel, lowerings, stride, pads), (x, kernel)
+
+
+def _backward(lowerings, stride, pads, residuals, gradient):
+    functions = (
+        {"native": _native_input_gradient, "shift_and_add": shift_and_add.input_gradient}[lowerings[1]],
+        {"native": _native_kernel_gradient, "shift_and_add": shift_and_add.kernel_gradient}[lowerings[2]],
+    )
+    return tuple(function(gradient, *residuals, stride, pads) for function in functions)
+
+
+_by_direction.defvjp(_forward, _backward)
+
+
+def _native(x, kernel, stride, pads):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+def _native_input_gradient(gradient, x, kernel, stride, pads):
+    return jax.linear_transpose(lambda x: _native(x, kernel, stride, pads), x)(gradient)[0]
+
+
+def _native_kernel_gradient(gradient, x, kernel, stride, pads):
+    return jax.linear_transpose(lambda kernel: _native(x, kernel, stride, pads), kernel)(gradient)[0]
+
+
+class DepthwiseConv(nnx.Module):
+    """A depthwise convolution without bias; `kernel` is float32 [k, k, 1, channels].
+
+    Initialised for unit variance gain of 2 over its k * k inputs (He et al. 2015); Keras and torchvision count the
+    same fan for a depthwise kernel. `lowering` is that of `depthwise_conv`; on a GPU `auto` is what `choices` say of
+    the shape, whatever the batch, and native where they say nothing.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int,
+        *,
+        stride: int,
+        padding: str,
+        dtype: jnp.dtype,
+        lowering: str,
+        choices: Choices = (),
+        rngs: nnx.Rngs,
+    ):
+        init = jax.nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+        self.kernel = nnx.Param(init(rngs.params(), (kernel_size, kernel_size, 1, channels), jnp.float32))
+        self.stride = stride
+        self.padding = padding
+        self.dtype = dtype
+        self.lowering = lowering
+        self.choices = choices
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = DepthwiseShape(x.shape[1], x.shape[3], self.kernel.shape[0], self.stride, self.padding)
+        return depthwise_conv(
+            x.astype(self.dtype),
+            self.kernel[...].astype(self.dtype),
+            stride=self.stride,
+            padding=self.padding,
+            lowering=self.lowering,
+            on_gpu=dict(self.choices).get(shape, "native"),
+        )

@@ -1,0 +1,279 @@
+"""Checkpoints of a run: the best epoch for use, the last ones to go on from.
+
+In a run's folder, `checkpoints/best/STEP` holds a model and `checkpoints/last/STEP` also all else that training needs,
+which may be in the middle of an epoch. Each carries a record (JSON): config, class names, split roles, data, initial
+weights, metrics and history, so that nothing else is needed to rebuild the model and to say what it is; and the
+checksums of its files (`fer_jax.runs.checksums`), which are compared before anything is read.
+
+A checkpoint that cannot be used is moved to `checkpoints/set_aside/` and the one before it serves.
+"""
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from fer_jax.errors import InputError
+from fer_jax.runs.checksums import find_damage, write_checksums
+from fer_jax.runs.record import check_record
+from fer_jax.runtime import processes
+from fer_jax.training.state import TrainState
+
+_BEST, _LAST, _SET_ASIDE = "checkpoints/best", "checkpoints/last", "checkpoints/set_aside"
+
+
+class Checkpoints:
+    """The checkpoints below a run's folder `workdir`; use as a context manager, whose end waits for all writes.
+
+    They are written in the background; an error there arrives as an `InputError` of a later call, or of the end.
+
+    Attributes:
+      last_step: the newest step saved, to go on from; 0 if there is none.
+      notices: what was found damaged and set aside, a sentence each.
+
+    Raises `InputError` if there are states to go on from and all of them are damaged; nothing is moved then.
+    """
+
+    def __init__(self, workdir: Path):
+        self._workdir = workdir
+        self.notices: list[str] = []
+        self.last_step = processes.on_main(self._choose)
+        # Two of each: one before the newest, should that turn out to be damaged.
+        self._best = _Writer(workdir / _BEST)
+        self._last = _Writer(workdir / _LAST)
+
+    def save_best(self, step: int, state: TrainState, record: dict) -> None:
+        """Keeps the model of `state` as the best one so far."""
+        self._best.save(step, _model_items(state, record))
+
+    def save_last(self, step: int, state: TrainState, metrics: Any, record: dict) -> None:
+        """Keeps all of `state`, and `metrics` (any pytree of arrays), to go on from after `step`."""
+        items = _model_items(state, record)
+        items["progress"] = ocp.args.StandardSave(_progress(state, metrics))
+        self._last.save(step, items)
+        self.last_step = step
+
+    def restore_last(self, state: TrainState, metrics: Any) -> tuple[TrainState, Any, dict] | None:
+        """The newest whole state, its metrics, shaped and placed like the arguments, and its record; None if new."""
+        if not self.last_step:
+            return None
+        items = _restore_model_items(state.params, state.batch_stats)
+        items["progress"] = ocp.args.StandardRestore(_abstract(_progress(state, metrics)))
+        place = self._workdir / _LAST / str(self.last_step)
+        restored = _read(place, items)
+        check_record(restored.record, f"{place}, record")
+        progress = dict(restored.progress)
+        metrics = jax.tree.unflatten(jax.tree.structure(metrics), progress.pop("metrics"))
+        state, record = TrainState.from_parts(restored.model, progress), restored.record
+        best = record["best"]
+        # The run ended after the last state was saved and before the best one was: they are the same model.
+        if best and best["step"] == self.last_step and self.last_step not in _steps(self._workdir / _BEST):
+            self.save_best(self.last_step, state, record)
+        return state, metrics, record
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on disk."""
+        self._last.wait()
+        self._best.wait()
+
+    def _choose(self) -> int:
+        """The newest whole step, or 0; what is damaged or newer than it is set aside."""
+        last, best = self._workdir / _LAST, self._workdir / _BEST
+        damaged, chosen = {}, 0
+        for step in reversed(_steps(last)):
+            if (damage := find_damage(last / str(step))) is None:
+                chosen = step
+                break
+            damaged[step] = damage
+        if damaged and not chosen:
+            found = "; ".join(f"{last / str(step)}: {damage}" for step, damage in damaged.items())
+            raise InputError(
+                f"{self._workdir}: every checkpoint to go on from is damaged ({found}); bring one back from a backup, "
+                "or begin again with another --workdir"
+            )
+        for step, damage in damaged.items():
+            place = self._set_aside(last / str(step))
+            self.notices.append(f"{last / str(step)} is damaged ({damage}), now in {place}; step {chosen} serves")
+        for step in _steps(best):
+            damage = find_damage(best / str(step))
+            if damage is not None:
+                place = self._set_aside(best / str(step))
+                self.notices.append(f"{best / str(step)} is damaged ({damage}), now in {place}")
+            elif step > chosen:
+                # The run will come to this step again.
+                self._set_aside(best / str(step))
+        return chosen
+
+    def _set_aside(self, checkpoint: Path) -> Path:
+        folder = self._workdir / _SET_ASIDE
+        name = f"{checkpoint.parent.name}-{checkpoint.name}"
+        names = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
+        place = next(folder / name for name in names if not (folder / name).exists())
+        folder.mkdir(exist_ok=True)
+        checkpoint.rename(place)
+        return place
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._last.close()
+        self._best.close()
+
+
+class _Manager(ocp.CheckpointManager):
+    """Leaves the question whether to stop to `fer_jax.runtime.preemption`.
+
+    Orbax asks it too: when a save begins, and in process 0 again from a thread when it ends. Each time it tells the
+    service that counts these questions a number of its own, the step. Processes whose counts are mixed up miss the
+    place where to stop, or stop at different ones and wait for each other.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
+class _Writer:
+    """Writes one folder of checkpoints, the two newest of which stay."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder.absolute()
+        self._step = 0
+        self._manager = self._guarded(
+            lambda: _Manager(
+                self._folder,
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=2,
+                    cleanup_tmp_directories=True,
+                    async_options=ocp.AsyncOptions(post_finalization_callback=self._write_checksums),
+                    multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=folder.name),
+                ),
+            )
+        )
+
+    def save(self, step: int, items: dict) -> None:
+        def save():
+            self._manager.wait_until_finished()
+            # Of the end of an epoch that was not evaluated yet.
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._step = step
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+
+        self._guarded(save)
+
+    def wait(self) -> None:
+        self._guarded(self._manager.wait_until_finished)
+
+    def close(self) -> None:
+        self._guarded(self._manager.close)
+
+    def _write_checksums(self) -> None:
+        """Called when all files are written and the folder does not have its final name yet."""
+        if processes.is_main():
+            (written,) = self._folder.glob(f"{self._step}{ocp.utils.TMP_DIR_SUFFIX}*")
+            write_checksums(written)
+
+    def _guarded(self, action):
+        try:
+            return action()
+        except Exception as error:  # a full disk shows in as many ways as there are layers
+            raise InputError(
+                f"{self._folder}: the checkpoint cannot be written ({_first_line(error)}); what was saved before is "
+                "whole: mend the cause, and give the same command to go on from it"
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedModel:
+    """A checkpoint on disk: the folder that holds it, its step there, and the record it carries."""
+
+    folder: Path
+    step: int
+    record: dict
+
+    @property
+    def epoch(self) -> int:
+        """The whole epochs done."""
+        return self.record["epoch"]
+
+    def restore(self, params: Any, batch_stats: Any) -> tuple[Any, Any]:
+        """Parameters and running statistics, shaped and placed like the arguments (arrays or shapes)."""
+        model = _read(self.folder / str(self.step), _restore_model_items(params, batch_stats)).model
+        return model["params"], model["batch_stats"]
+
+
+def find_model(path: str | Path) -> SavedModel:
+    """The checkpoint that `path` names: a run's folder (its best epoch), `checkpoints/last`, or one step's folder.
+
+    Raises `InputError` if there is none, or if its files are not what was written.
+    """
+    given = path
+    try:
+        path = Path(given).resolve()
+        is_folder = path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long for a file system, a link to itself
+        raise InputError(f"{given}: cannot be looked up ({error}); expected a run's folder") from error
+    if not is_folder:
+        raise InputError(f"{path}: no such folder; expected a run's folder, as given to train.py by --workdir")
+    if path.name.isascii() and path.name.isdigit() and not (path / _BEST).is_dir():
+        folder, step = path.parent, int(path.name)
+    else:
+        folder, step = (path / _BEST if (path / _BEST).is_dir() else path), None
+    steps = _steps(folder)
+    if not steps or step not in (None, *steps):
+        raise InputError(
+            f"{path}: holds no checkpoint; expected a run's folder, as given to train.py by --workdir, after its first "
+            "whole epoch"
+        )
+    step = steps[-1] if step is None else step
+    if damage := find_damage(folder / str(step)):
+        raise InputError(
+            f"{folder / str(step)}: the checkpoint cannot be read: {damage}; give another one, such as the newest "
+            "below checkpoints/last"
+        )
+    record = _read(folder / str(step), {"record": ocp.args.JsonRestore()}).record
+    check_record(record, f"{folder / str(step)}, record")
+    return SavedModel(folder, step, record)
+
+
+def _steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints in `folder`, oldest first."""
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    # Orbax would take names such as "²" and "07" for steps too.
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and name == str(int(name)))
+
+
+def _progress(state: TrainState, metrics: Any) -> dict:
+    """All that is not the model."""
+    return state.progress() | {"metrics": jax.tree.leaves(metrics)}
+
+
+def _model_items(state: TrainState, record: dict) -> dict:
+    return {"model": ocp.args.StandardSave(state.model()), "record": ocp.args.JsonSave(record)}
+
+
+def _restore_model_items(params: Any, batch_stats: Any) -> dict:
+    model = _abstract({"params": params, "batch_stats": batch_stats})
+    return {"model": ocp.args.StandardRestore(model), "record": ocp.args.JsonRestore()}
+
+
+def _read(place: Path, items: dict):
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(place, args=ocp.args.Composite(**items))
+    except Exception as error:  # what was written may not fit what is asked for in as many ways as there are leaves
+        raise InputError(f"{place}: the checkpoint cannot be read ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _abstract(tree: Any) -> Any:
+    return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)

@@ -1,0 +1,167 @@
+"""The folder of a run: what it is a run of, so that the same command goes on with it and another one cannot harm it."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from ml_collections import ConfigDict
+
+import fer_jax
+from fer_jax.config.loading import differences, from_json, to_json
+from fer_jax.data.dataset import SPLITS, Dataset
+from fer_jax.errors import InputError
+from fer_jax.pretrained.initial import InitialBackbone
+from fer_jax.runs.record import read_description
+from fer_jax.runtime import files, processes
+
+_log = logging.getLogger("fer_jax")
+
+_DESCRIPTION = "run.json"
+_LOCK = "run.lock"
+# What may change between two commands of one run: no result depends on it.
+_WITHOUT_EFFECT = ("train.checkpoint_every_steps", "train.watchdog_minutes")
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def describe(config: ConfigDict, data: Dataset, backbones: Sequence[InitialBackbone]) -> dict:
+    """What a run is a run of, as JSON; with an epoch's results it becomes the record of a checkpoint.
+
+    `split_roles` says for each role which split plays it; `selected_on` is the role that picks the best
+    epoch. The test split has no part in training.
+    """
+    description = {
+        "fer_jax": fer_jax.__version__,
+        "config": to_json(config),
+        "class_names": list(data.class_names),
+        "split_roles": {name: data.describe_split(name) for name in SPLITS},
+        "selected_on": "validation",
+        "data": {
+            "source": data.source,
+            "fingerprint": data.fingerprint(),
+            "image_shape": list(data.image_shape),
+            "images": {name: len(data.split(name)) for name in SPLITS},
+        },
+        "backbones": [{**backbone.spec.variant(), "initial_weights": backbone.origin} for backbone in backbones],
+    }
+    # As it will be read back: JSON turns tuples into lists.
+    return json.loads(json.dumps(description))
+
+
+def run_description(workdir: Path) -> dict:
+    """What the folder `workdir` is a run of, as `describe` gave it; `InputError` if that is missing or damaged."""
+    place = workdir / _DESCRIPTION
+    if not place.is_file():
+        raise InputError(f"{workdir}: is not the folder of a run: it has no {_DESCRIPTION}")
+    return read_description(place.read_bytes(), str(place))
+
+
+@contextlib.contextmanager
+def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
+    """Makes `workdir` the folder of the run `description`, or checks that it already is, and holds it for the block.
+
+    The hold is a lock of the operating system's on `run.lock`, gone with the process however that ends.
+
+    Raises `InputError`, and changes nothing, if the folder holds another run, or anything else, if another process
+    trains in it, or if it cannot be written. So does any `OSError` inside the block, as from a full disk.
+    """
+    content = {"config": description["config"], "data": description["data"]["fingerprint"]}
+    processes.wait_for_all("has read the data")
+    processes.check_equal(json.dumps(content), "config and data")
+    lock: list[TextIO] = []
+
+    def claim() -> int:
+        _check_content(workdir, description)
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock.append(_lock(workdir))
+        # Once more: until the lock was held, another process may have begun a run.
+        _check_content(workdir, description)
+        if not (workdir / _DESCRIPTION).exists():
+            files.write_text(workdir / _DESCRIPTION, json.dumps(description, indent=2) + "\n")
+        return 0
+
+    def claim_if_writable() -> int:
+        with _written_below(workdir):
+            return claim()
+
+    try:
+        processes.on_main(claim_if_writable)
+        with _written_below(workdir):
+            yield
+    finally:
+        for file in lock:
+            file.close()
+
+
+def _check_content(workdir: Path, description: dict) -> None:
+    place = workdir / _DESCRIPTION
+    if place.is_file():
+        _check_same(workdir, run_description(workdir), description)
+    elif workdir.exists() and (not workdir.is_dir() or any(path.name != _LOCK for path in workdir.iterdir())):
+        raise InputError(f"{workdir}: exists and is not the folder of a run; give a new or empty one by --workdir")
+
+
+def _lock(workdir: Path) -> TextIO:
+    """The lock file of `workdir`, locked, with this process named in it."""
+    # Not through a link: what it leads to would be overwritten.
+    file = open(  # noqa: SIM115 (open as long as the lock is held)
+        workdir / _LOCK,
+        "a+",
+        encoding="utf-8",
+        errors="replace",
+        opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666),
+    )
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(200).strip()
+        file.close()
+        raise InputError(
+            f"{workdir}: {holder or 'another process'} trains in this folder; wait for its end, or give another "
+            "--workdir"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            file.close()
+            raise
+        _log.warning("%s: its file system has no locks; do not start two runs in it at once", workdir)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+@contextlib.contextmanager
+def _written_below(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except ConnectionError:  # of a closed pipe, for one: no matter of files
+        raise
+    except OSError as error:
+        place = error.filename or workdir
+        raise InputError(
+            f"{place}: cannot be written ({error.strerror or error}); what was saved before is whole: mend the cause, "
+            "or give another --workdir"
+        ) from error
+
+
+def _check_same(workdir: Path, earlier: dict, description: dict) -> None:
+    changed = differences(from_json(earlier["config"]), from_json(description["config"]))
+    changed = [line for line in changed if line.partition(":")[0] not in _WITHOUT_EFFECT]
+    if changed:
+        raise InputError(
+            f"{workdir}: holds a run of another config, which differs in {'; '.join(changed)} (there and now); "
+            "give another --workdir or the same config"
+        )
+    # The same images may come from another place, so data are compared by content.
+    for key in ("data", "backbones", "class_names"):
+        found, given = (d[key]["fingerprint"] if key == "data" else d[key] for d in (earlier, description))
+        if found != given:
+            raise InputError(f"{workdir}: holds a run with other {key}: {found}, now {given}; give another --workdir")

@@ -1,0 +1,101 @@
+"""Backbones that start from a training run of one's own: the hybrid of networks trained on facial expressions."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from fer_jax.config.loading import from_json
+from fer_jax.errors import InputError
+from fer_jax.models.build import model_spec
+from fer_jax.models.fernet import BACKBONES
+from fer_jax.pretrained.initial import InitialBackbone, initial_backbones
+from fer_jax.runs.checkpoint import SavedModel, find_model
+from fer_jax.training.state import model_definition
+
+
+def starting_backbones(config: ConfigDict, data_fingerprint: str) -> tuple[InitialBackbone, ...]:
+    """The backbones of `config.model.backbones`, each from its checkpoint if it has one, else as `config.init` says.
+
+    `config.init=checkpoints` says that each has one. A checkpoint is what `find_model` finds, its best epoch for a
+    run's folder; only the backbone is taken from it, with the padding, epsilon and preprocessing that it was trained
+    with. `data_fingerprint` is that of this run's data: if the checkpoint was trained on other data, among them may be
+    images that this run validates or tests on, and its origin says so.
+
+    Raises `InputError` as `initial_backbones` does; for a checkpoint of a backbone that the network has not, or that
+    is missing or damaged; and if the checkpoint has no such backbone, or saw images of another size.
+    """
+    names = config.model.backbones
+    places = {name: place for name, place in config.backbone_checkpoints.items() if place is not None}
+    for name in places:
+        if name not in names:
+            raise InputError(
+                f"config.backbone_checkpoints.{name}={places[name]}: the network has no {name}, only "
+                f"{', '.join(names)} (config.model.backbones)"
+            )
+    rest = [name for name in names if name not in places]
+    if config.init == "checkpoints" and rest:
+        raise InputError(
+            f"config.init=checkpoints: no checkpoint of {rest[0]}; give the folder of a run that trained it by "
+            f"--config.backbone_checkpoints.{rest[0]}=DIR"
+        )
+    found = {name: _from_checkpoint(name, place, config, data_fingerprint) for name, place in places.items()}
+    if rest:
+        found |= {backbone.spec.name: backbone for backbone in initial_backbones(config.init, rest)}
+    return tuple(found[name] for name in names)
+
+
+def _from_checkpoint(name: str, place: str, config: ConfigDict, data_fingerprint: str) -> InitialBackbone:
+    key = f"config.backbone_checkpoints.{name}={place}"
+    try:
+        saved = find_model(Path(place).expanduser())
+        variants = {variant["name"]: variant for variant in saved.record["backbones"]}
+        trained_config = from_json(saved.record["config"])
+        if name not in variants:
+            raise InputError(f"holds {', '.join(variants)}, expected {name}")
+        input_size = trained_config.model.input_size
+        if input_size != config.model.input_size:
+            raise InputError(
+                f"trained on images of {input_size} pixels, expected {config.model.input_size} "
+                f"(config.model.input_size); train it again at that size, or set config.model.input_size={input_size}"
+            )
+        params, batch_stats = _restore(saved, trained_config, variants)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
+    return InitialBackbone(
+        BACKBONES[name].with_variant(variants[name]),
+        params["backbones"][name],
+        batch_stats["backbones"][name],
+        _origin(saved, variants[name], data_fingerprint),
+    )
+
+
+def _restore(saved: SavedModel, config: ConfigDict, variants: Mapping[str, dict]) -> tuple[dict, dict]:
+    """All parameters and statistics of the checkpoint, as NumPy arrays."""
+    specs = [BACKBONES[name].with_variant(variant) for name, variant in variants.items()]
+    spec = model_spec(config, specs, len(saved.record["class_names"]))
+    one_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    _, *model = model_definition(spec, one_device)
+    return jax.tree.map(np.asarray, saved.restore(*model))
+
+
+def _origin(saved: SavedModel, variant: dict, data_fingerprint: str) -> str:
+    record = saved.record
+    fingerprint = record["data"]["fingerprint"]
+    evaluated = [entry for entry in record["history"] if entry["step"] == saved.step]
+    accuracy = "not evaluated"
+    if evaluated:
+        accuracy = f"{100 * evaluated[0]['validation_accuracy']:.2f} %"
+    origin = (
+        f"checkpoint {saved.folder / str(saved.step)}, {accuracy} on "
+        f"{record['split_roles'][record['selected_on']]} of data {fingerprint[:12]}, "
+        f"itself from {variant['initial_weights']}"
+    )
+    if fingerprint == data_fingerprint:
+        return origin
+    return (
+        f"{origin}; careful: this run has other data ({data_fingerprint[:12]}), "
+        "whose validation and test images the checkpoint may have been trained on"
+    )

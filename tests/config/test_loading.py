@@ -1,0 +1,200 @@
+"""Configs: what they resolve to, and what is refused."""
+
+import json
+import shutil
+
+import pytest
+
+from fer_jax.config import loading as configs
+from fer_jax.config.defaults import check_config, default_config
+from fer_jax.config.loading import differences, from_json, load_config, to_json
+from fer_jax.errors import InputError
+
+NAMES = (
+    "efficientnet_b0",
+    "efficientnet_b0_frozen",
+    "efficientnet_lite0",
+    "hybrid_fer_frozen",
+    "hybrid_imagenet_finetuned",
+    "hybrid_imagenet_frozen",
+    "mobilenet_v2",
+    "mobilenet_v2_frozen",
+    "quickstart",
+    "strong/efficientnet_b0",
+    "strong/hybrid",
+    "strong/mobilenet_v2",
+)
+
+
+def load(repository, name, *overrides):
+    return load_config([f"--config={repository}/configs/{name}.py", *overrides])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_is_the_golden_one(repository, name):
+    """A change of a default is a change of every experiment: it has to be made here as well."""
+    golden = (repository / "tests" / "golden" / f"{name}.json").read_text()
+    assert to_json(load(repository, name)) == golden
+
+
+def test_every_config_has_a_golden_one(repository):
+    folder = repository / "configs"
+    assert {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.py")} == set(NAMES)
+
+
+def test_defaults_are_table_1_of_the_paper():
+    config = default_config()
+    table_1 = {
+        "model.input_size": 200,
+        "train.batch_size": 32,
+        "train.epochs": 100,
+        "model.dropout": 0.2,
+        "optimizer.learning_rate": 0.001,
+        "model.hidden_units": (4096, 1024),
+    }
+    flat = configs.flatten(config)
+    assert {key: flat[key] for key in table_1} == table_1
+
+
+def test_overrides_are_typed(repository):
+    config = load(
+        repository,
+        "mobilenet_v2",
+        "--config.optimizer.learning_rate=1",
+        "--config.model.hidden_units=(8,)",
+        "--config.data.validation_fraction=0.1",
+        "--config.augment.horizontal_flip=false",
+        "--config.model.backbones=('efficientnet_b0', 'mobilenet_v2')",
+        "--config.train.parameters=('classifier/**: train', 'backbones/**: train at 0.1 from epoch 5')",
+        "--config.backbone_checkpoints.efficientnet_b0=runs/b0",
+    )
+    assert config.optimizer.learning_rate == 1.0
+    assert config.model.hidden_units == (8,)
+    assert config.data.validation_fraction == 0.1
+    assert config.augment.horizontal_flip is False
+    assert config.model.backbones == ("efficientnet_b0", "mobilenet_v2")
+    assert config.train.parameters == ("classifier/**: train", "backbones/**: train at 0.1 from epoch 5")
+    assert config.backbone_checkpoints.efficientnet_b0 == "runs/b0"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.optimizer.learning_rat=1", "did you mean config.optimizer.learning_rate?"),
+        ("--config.optimiser.learning_rate=1", "did you mean config.optimizer.learning_rate?"),
+        ("--config.learning_rate=1", "did you mean config.optimizer.learning_rate?"),
+        ("--config.train.epochs=ten", "config.train.epochs=ten"),
+        ("--config.train.epochs=1.5", "config.train.epochs=1.5"),
+        ("--config.train.epochs=0", "config.train.epochs=0: expected a number at least 1"),
+        ("--config.augment.horizontal_flip=perhaps", "perhaps"),
+        ("--config.model.dropout=1", "config.model.dropout=1.0: expected a number at least 0 and below 1"),
+        ("--config.optimizer.learning_rate=0", "expected a number above 0"),
+        ("--config.optimizer.learning_rate=nan", "expected a number above 0"),
+        ("--config.optimizer.schedule=linear", "expected one of constant, cosine"),
+        ("--config.optimizer.warmup_epochs=100", "fewer than the 100 epochs"),
+        ("--config.model.backbones=('resnet',)", "names out of efficientnet_b0, "),
+        ("--config.model.backbones=('mobilenet_v2','mobilenet_v2')", "different names"),
+        ("--config.model.backbones=()", "one or more"),
+        ("--config.model.hidden_units=(0,)", "integers of at least 1"),
+        ("--config.model.input_size=16", "at least 32"),
+        (
+            "--config.model.depthwise_lowering=fast",
+            "config.model.depthwise_lowering='fast': expected auto, native, shift_and_add, or three of the latter two "
+            "joined by commas, for forward, input gradient and kernel gradient",
+        ),
+        ("--config.model.depthwise_lowering=native,native", "depthwise_lowering='native,native': expected auto"),
+        ("--config.model.depthwise_lowering=auto,auto,auto", "depthwise_lowering='auto,auto,auto': expected auto"),
+        ("--config.augment.rotation_range=90", "config.augment.rotation_range"),
+        ("--config.data.validation_fraction=1", "above 0 and below 1"),
+        ("--config.augment.random_erasing=2", "config.augment.random_erasing: found 2.0, expected a probability"),
+        ("--config.train.ema_decay=1", "config.train.ema_decay=1.0: expected a number at least 0 and below 1"),
+        ("--config.train.cached_views=-1", "config.train.cached_views=-1: expected a number at least 0"),
+        ("--config.train.mixup_alpha=-1", "config.train.mixup_alpha=-1.0: expected a number at least 0"),
+        ("--config.train.parameters=('**: thaw',)", "row '**: thaw' cannot be read; expected 'PATTERN: freeze'"),
+        ("--config.train.parameters=('**: train from epoch 101',)", "the run has epochs 1 to 100"),
+        ("--config.backbone_checkpoints.resnet=runs/x", "config.backbone_checkpoints.resnet is not a key"),
+        ("--config.data.image_size=4", "config.data.image_size=4: expected None or a number from 8 to 1024"),
+        ("--config.data.classes=mine", "expected one of auto, folders"),
+        ("--config.data.input=disk", "expected one of auto, resident, streaming"),
+        ("--config.data.workers=-1", "a number at least 0"),
+        ("--config.train=3", "config.train"),
+        ("--learning_rate=3", "learning_rate"),
+        ("stray", "stray"),
+    ],
+)
+def test_bad_override_is_one_clear_line(repository, override, message):
+    with pytest.raises(InputError) as error:
+        load(repository, "efficientnet_b0", override)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("lowering", ["auto", "native", "shift_and_add", "native,shift_and_add,native"])
+def test_lowering_may_be_one_or_one_for_each_direction(repository, lowering):
+    config = load(repository, "efficientnet_b0", f"--config.model.depthwise_lowering={lowering}")
+    assert config.model.depthwise_lowering == lowering
+    assert from_json(to_json(config)).model.depthwise_lowering == lowering
+
+
+def test_missing_config_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.py"):
+        load_config([f"--config={tmp_path}/nowhere.py"])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("raise RuntimeError('broken')", "broken"),
+        ("def get_config():\n    return 3", "config"),
+        ("from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'seed': 0})", "is missing"),
+        (
+            "from fer_jax.config.defaults import default_config\ndef get_config():\n    config = default_config()\n"
+            "    with config.unlocked():\n        config.train.epoch = 3\n    return config",
+            "config.train.epoch is not a key; did you mean config.train.epochs?",
+        ),
+    ],
+)
+def test_bad_config_file_is_one_clear_line(tmp_path, body, message):
+    path = tmp_path / "mine.py"
+    path.write_text(body)
+    with pytest.raises(InputError) as error:
+        load_config([f"--config={path}"])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_user_config_may_live_anywhere(repository, tmp_path):
+    shutil.copy(repository / "configs" / "quickstart.py", tmp_path / "mine.py")
+    assert load_config([f"--config={tmp_path}/mine.py"]) == load(repository, "quickstart")
+
+
+def test_json_gives_back_the_config():
+    config = default_config()
+    back = from_json(to_json(config))
+    assert back.to_dict() == config.to_dict()
+    assert back.model.hidden_units == (4096, 1024)
+    assert json.loads(to_json(config))["model"]["input_size"] == 200
+    with pytest.raises(AttributeError):
+        back.unknown = 1
+
+
+def test_json_of_an_older_config_gets_the_defaults_of_younger_keys():
+    older = default_config().to_dict()
+    del older["train"]["parameters"], older["backbone_checkpoints"]
+    older["train"]["epochs"] = 7
+    back = from_json(json.dumps(older))
+    assert back.train.parameters == ("**: train",)
+    assert back.train.epochs == 7
+    assert back.backbone_checkpoints.mobilenet_v2 is None
+
+
+def test_differences_name_the_keys():
+    config, other = default_config(), default_config()
+    assert differences(config, other) == []
+    other.train.epochs = 3
+    assert differences(config, other) == ["train.epochs: 100 and 3"]
+
+
+def test_check_config_passes_the_defaults():
+    check_config(default_config())

@@ -1,0 +1,130 @@
+"""A hybrid whose backbones come from runs of one's own."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.errors import InputError
+from fer_jax.runs.checkpoint import find_model
+from fer_jax.runs.warm_start import starting_backbones
+from fer_jax.train import train
+
+
+@pytest.fixture(scope="module")
+def data():
+    return synthetic_faces(32, 16, 16, seed=0)
+
+
+def with_checkpoints(config, **places):
+    """The key of a backbone that only tests know is new to the config."""
+    with config.unlocked():
+        config.backbone_checkpoints.update(places)
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(make_tiny_config, data, tmp_path_factory):
+    """The folder of a run that trained `tiny` for an epoch, and the description that `train` returned."""
+    config = make_tiny_config()
+    config.train.epochs = 1
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    return workdir, train(config, data, workdir)
+
+
+def hybrid_config(make_tiny_config, **places):
+    config = with_checkpoints(make_tiny_config(), **places)
+    config.model.backbones = ("tiny", "mini")
+    return config
+
+
+def saved_backbone(workdir, name):
+    """Parameters and statistics of a backbone as the checkpoint of `workdir` has them."""
+    import orbax.checkpoint as ocp
+
+    saved = find_model(workdir)
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        arguments = ocp.args.Composite(model=ocp.args.StandardRestore())
+        model = checkpointer.restore(saved.folder / str(saved.step), args=arguments).model
+    return model["params"]["backbones"][name], model["batch_stats"]["backbones"][name]
+
+
+def assert_equal_leaves(found, expected):
+    # A checkpoint read without a template has text for the indices of blocks.
+    named = [
+        {jax.tree_util.keystr(p).replace("'", ""): x for p, x in jax.tree_util.tree_leaves_with_path(t)}
+        for t in (found, expected)
+    ]
+    assert named[0].keys() == named[1].keys()
+    for path, leaf in named[0].items():
+        np.testing.assert_array_equal(leaf, named[1][path], err_msg=path)
+
+
+def test_backbone_starts_as_the_run_left_it_and_says_so(run, make_tiny_config, data):
+    workdir, result = run
+    config = hybrid_config(make_tiny_config, tiny=str(workdir))
+    tiny, mini = starting_backbones(config, data.fingerprint())
+    assert_equal_leaves((tiny.params, tiny.batch_stats), saved_backbone(workdir, "tiny"))
+    accuracy = 100 * result["best"]["validation_accuracy"]
+    assert str(workdir / "checkpoints" / "best" / str(result["best"]["step"])) in tiny.origin
+    assert f"{accuracy:.2f} % on validation of data {data.fingerprint()[:12]}, itself from scratch" in tiny.origin
+    assert "careful" not in tiny.origin
+    assert (mini.spec.name, mini.params, mini.origin) == ("mini", None, "scratch")
+
+
+def test_other_data_are_pointed_out(run, make_tiny_config):
+    config = with_checkpoints(make_tiny_config(), tiny=str(run[0]))
+    (tiny,) = starting_backbones(config, "0123456789abcdef")
+    assert "careful: this run has other data (0123456789ab)" in tiny.origin
+
+
+def test_variant_is_that_of_the_checkpoint(run, make_tiny_config, tiny_backbone, monkeypatch):
+    """The published preprocessing and padding of a backbone are not those of weights from elsewhere."""
+    import fer_jax.runs.warm_start as module
+
+    other = dataclasses.replace(tiny_backbone, padding="symmetric", batch_norm_epsilon=1e-5)
+    saved = find_model(run[0])
+    variant = {**saved.record["backbones"][0], **other.variant()}
+    changed = dataclasses.replace(saved, record={**saved.record, "backbones": [variant]})
+    monkeypatch.setattr(module, "find_model", lambda path: changed)
+    (tiny,) = starting_backbones(with_checkpoints(make_tiny_config(), tiny=str(run[0])), "")
+    assert tiny.spec == other
+
+
+def test_frozen_hybrid_keeps_the_backbones_of_its_runs(run, make_tiny_config, data, tmp_path):
+    workdir, _ = run
+    config = with_checkpoints(make_tiny_config(), tiny=str(workdir))
+    config.init = "checkpoints"
+    config.train.parameters = ("classifier/**: train", "backbones/**: freeze")
+    config.train.epochs = 1
+    result = train(config, data, tmp_path / "hybrid")
+    assert_equal_leaves(saved_backbone(tmp_path / "hybrid", "tiny"), saved_backbone(workdir, "tiny"))
+    assert str(workdir) in result["backbones"][0]["initial_weights"]
+    assert result["parameters"][1] == {
+        "row": "backbones/**: freeze",
+        "tensors": len(jax.tree.leaves(saved_backbone(workdir, "tiny")[0])),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(saved_backbone(workdir, "tiny")[0])),
+    }
+    text = (tmp_path / "hybrid" / "freeze.txt").read_text()
+    assert "classifier/**: train" in text
+    assert "optimizer state: " in text
+
+
+def test_what_does_not_fit_is_refused(run, make_tiny_config, tmp_path):
+    workdir, _ = run
+
+    def refuses(message, config):
+        with pytest.raises(InputError, match=message):
+            starting_backbones(config, "")
+
+    config = hybrid_config(make_tiny_config, tiny=str(workdir))
+    config.init = "checkpoints"
+    refuses("no checkpoint of mini; give .*--config.backbone_checkpoints.mini=DIR", config)
+    refuses("mini=.*: holds tiny, expected mini", hybrid_config(make_tiny_config, mini=str(workdir)))
+    refuses("the network has no mini, only tiny", with_checkpoints(make_tiny_config(), mini=str(workdir)))
+    refuses("tiny=.*no such folder", with_checkpoints(make_tiny_config(), tiny=str(tmp_path / "nowhere")))
+    larger = with_checkpoints(make_tiny_config(), tiny=str(workdir))
+    larger.model.input_size = 48
+    refuses("trained on images of 32 pixels, expected 48", larger)
