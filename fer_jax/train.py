@@ -1,7 +1,9 @@
 """Training, from a config and data to checkpoints and curves: one loop, read from top to bottom."""
 
+import contextlib
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -11,44 +13,69 @@ from ml_collections import ConfigDict
 
 from fer_jax.config.defaults import check_config
 from fer_jax.config.loading import to_json
-from fer_jax.data import resident
 from fer_jax.data.dataset import Dataset
-from fer_jax.data.inputs import make_input
+from fer_jax.data.inputs import ResidentInput, StreamingInput, make_input
+from fer_jax.data.resident import epoch_order
 from fer_jax.errors import InputError
 from fer_jax.inference.predictor import Predictor
-from fer_jax.models.build import model_spec
-from fer_jax.params.trainable import resolve, state_bytes
+from fer_jax.params.trainable import state_bytes
 from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import describe, open_run_folder
 from fer_jax.runs.metrics_log import MetricsLog
 from fer_jax.runs.warm_start import starting_backbones
 from fer_jax.runtime import files, processes
-from fer_jax.runtime import sharding as meshes
-from fer_jax.runtime.placement import place
 from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.runtime.profiling import StepTrace
 from fer_jax.runtime.run_ahead import StepsInFlight
+from fer_jax.runtime.sharding import make_mesh, replicated, split_batch
 from fer_jax.runtime.terminal import TrainingProgress
 from fer_jax.runtime.watchdog import COMPILE_ALLOWANCE, Watchdog
-from fer_jax.training import depthwise_tuning
-from fer_jax.training.cached_features import cached_input, check_cached_views
+from fer_jax.training.cached_features import cached_input
 from fer_jax.training.nan_guard import all_finite, first_not_finite
-from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
-from fer_jax.training.state import create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, cross_entropy, jit_epoch_step
+from fer_jax.training.program import DataShape, TrainProgram
+from fer_jax.training.state import TrainState
+from fer_jax.training.step import TrainMetrics, cross_entropy
 
 
-def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: int = 0) -> dict:
-    """Trains the network of `config` on `data.train`, or goes on with the run that `workdir` holds.
+@dataclasses.dataclass
+class RunProgress:
+    """How far a run is: all that changes from step to step, and that a checkpoint keeps.
+
+    Attributes:
+      state: after the steps taken so far.
+      metrics: since the last line of the log.
+      epoch_metrics: of the epoch before that line.
+      step: steps taken.
+      history: the results of the whole epochs, in order.
+      best: the one of the best validation accuracy so far, the earliest of equals.
+      epoch_seconds: what the epoch under way has taken so far, in earlier commands.
+    """
+
+    state: TrainState
+    metrics: TrainMetrics
+    epoch_metrics: TrainMetrics
+    step: int = 0
+    history: list[dict] = dataclasses.field(default_factory=list)
+    best: dict | None = None
+    epoch_seconds: float = 0.0
+
+    def record(self) -> dict:
+        """Return what the record of a checkpoint says of it."""
+        place = {"epoch": len(self.history), "step": self.step, "epoch_seconds": self.epoch_seconds}
+        return {**place, "best": self.best, "history": self.history}
+
+
+def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_steps: int = 0) -> dict:
+    """Train the network of `config` on `data.train`, or resume the run that `workdir` holds.
 
     After each epoch the network is evaluated on `data.validation`, whose accuracy selects the best epoch (the
     earliest of equals), and the state is saved. `data.test` is not looked at, unless `config.eval.test_each_epoch` asks
     for the accuracy on it after each epoch, which is noted and selects nothing. Stopped at any step and called again,
     it ends as if it had never been stopped.
 
-    Called by several processes (`fer_jax.runtime.processes`) it trains on the devices of all; each must give the
-    same arguments, and `workdir` must be a folder that they share.
+    Called by several processes (`fer_jax.runtime.processes`) it trains on the devices of all of them; each must give
+    the same arguments, and `workdir` must be a folder that they share.
 
     Args:
       config: see `fer_jax.config.defaults`.
@@ -65,205 +92,215 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
       Preempted: after SIGTERM or SIGINT, once the state is saved.
     """
     # ---- What is asked for can be done.
+    workdir = Path(workdir)
     check_config(config)
     if config.eval.test_each_epoch and not len(data.test):
         raise InputError(f"config.eval.test_each_epoch=True: {data.source} has no test split; set it to False")
-    mesh = meshes.make_mesh()
-    replicated = meshes.replicated(mesh)
-    batch_size = config.train.batch_size
-    meshes.check_batch_size(batch_size, mesh, "train.batch_size")
-    steps_per_epoch = resident.steps_per_epoch(len(data.train), batch_size)
-    total_steps = steps_per_epoch * config.train.epochs
     backbones = starting_backbones(config, data.fingerprint())
-    backbone_specs = [backbone.spec for backbone in backbones]
-    spec = model_spec(config, backbone_specs, len(data.class_names))
-    graphdef, param_shapes, _ = model_definition(spec, replicated)
-    table = resolve(config.train.parameters, config.train.epochs, param_shapes)
-    check_cached_views(config, table)
-    description = describe(config, data, backbones) | {"parameters": table.describe()}
+    program = TrainProgram.build(config, DataShape.of(data), make_mesh(), [backbone.spec for backbone in backbones])
+    description = describe(config, data, backbones) | {"parameters": program.table.describe()}
+    steps_per_epoch, total_steps = program.steps_per_epoch, program.total_steps
 
-    with (
-        open_run_folder(workdir, description),
-        Watchdog(config.train.watchdog_minutes) as watchdog,
-        Checkpoints(workdir) as checkpoints,
-    ):
-        # ---- What the depthwise convolutions compile to, where a measurement has to say.
-        tuning = depthwise_tuning.tune_run(config, backbone_specs, mesh, workdir)
-        if tuning.choices:
-            spec = model_spec(config, backbone_specs, len(data.class_names), tuning.choices)
-            graphdef, *_ = model_definition(spec, replicated)
-            description[depthwise_tuning.KEY] = depthwise_tuning.to_json(tuning.choices)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(open_run_folder(workdir, description))
+        watchdog = stack.enter_context(Watchdog(config.train.watchdog_minutes))
+        checkpoints = stack.enter_context(Checkpoints(workdir))
 
-        # ---- The state before the first step, on the devices.
-        params, batch_stats = create_model(spec, config.seed)
-        for backbone in backbones:
-            if backbone.params is not None:
-                params["backbones"][backbone.spec.name] = backbone.params
-                batch_stats["backbones"][backbone.spec.name] = backbone.batch_stats
-        schedule = learning_rate_schedule(config.optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-        optimizer = make_table_optimizer(config.optimizer, schedule, table, epoch=1, steps_per_epoch=steps_per_epoch)
-        average = config.train.ema_decay > 0
-        state = create_state(params, batch_stats, optimizer, replicated, ever_trains=table.ever_trains, average=average)
-        what_trains = table.text(state_bytes(state.opt_state))
-        if processes.is_main():
-            files.write_text(workdir / "freeze.txt", what_trains + "\n")
-            overview = parameter_overview.get_parameter_overview(state.params)
-            files.write_text(workdir / "parameters.txt", overview + "\n")
-        processes.wait_for_all("has built the network")
-
-        # ---- The data, on the devices or on their way.
-        cached = config.train.cached_views > 0
-        if cached:
-            model = state.model()
-            inputs, how_it_is_read = cached_input(
-                config, data, **model, graphdef=graphdef, mesh=mesh, beat=watchdog.beat
-            )
-        else:
-            inputs, how_it_is_read = make_input(
-                config, data, total_steps=total_steps, replicated=replicated, batch_sharding=meshes.split_batch(mesh)
-            )
-
-        def no_metrics() -> TrainMetrics:
-            return place(TrainMetrics.empty(), replicated)
-
-        # ---- The compiled functions; the step is compiled when it is known what trains.
-        evaluation = config.eval
-        predict = Predictor(
-            graphdef, config.model.input_size, evaluation.batch_size, mesh, flip=evaluation.flip, cached=cached
+        # ---- The state before the first step, or where an earlier command stopped; the data, on the devices.
+        state = program.initial_state(
+            {backbone.spec.name: (backbone.params, backbone.batch_stats) for backbone in backbones if backbone.params}
         )
-        step_fn = None
-        merge = jax.jit(lambda metrics, other: metrics.merge(other), out_shardings=replicated)
-        state_is_finite = jax.jit(all_finite)
+        overview = program.table.text(state_bytes(state.opt_state))
+        _write_overviews(workdir, overview, state)
+        inputs, input_line = _make_inputs(program, data, state, watchdog.beat)
+        predict = Predictor.of_program(program, before_compile=lambda: watchdog.beat(COMPILE_ALLOWANCE))
+        run = _restore(checkpoints, RunProgress(state, program.no_metrics(), program.no_metrics()))
+        resumed = run.step > 0
+        save = _Saver(program, data, workdir, checkpoints, description)
 
-        # ---- Where an earlier command left off.
-        history, best, done, seconds = [], None, 0, 0.0
-        epoch_metrics, metrics = no_metrics(), no_metrics()
-        if restored := checkpoints.restore_last(state, (epoch_metrics, metrics)):
-            state, (epoch_metrics, metrics), record = restored
-            history, best, done, seconds = (record[key] for key in ("history", "best", "step", "epoch_seconds"))
-
-        def check_finite(bad_step: int | None) -> None:
-            if bad_step is not None:
-                epoch, row = divmod(bad_step - 1, steps_per_epoch)
-                order = resident.epoch_order(config.seed, epoch + 1, len(data.train), batch_size)
-                row_ids = data.train.row_ids[order[row]]
-                raise InputError(_not_finite(bad_step, row_ids, checkpoints.last_step, workdir))
-
-        def save_last(step: int, epoch_seconds: float = 0.0) -> dict:
-            """Saves all there is after `step`, in the middle of an epoch of `epoch_seconds` so far or at its end."""
-            check_finite(first_not_finite(metrics.first_not_finite))
-            check_finite(None if state_is_finite(state) else step)
-            place = {"epoch": len(history), "step": step, "epoch_seconds": epoch_seconds}
-            record = {**description, **place, "best": best, "history": history}
-            checkpoints.save_last(step, state, (epoch_metrics, metrics), record)
-            return record
-
+        # ---- Who is told, and who may ask to stop.
         silent = not processes.is_main()
-        log = MetricsLog(workdir, done if restored else None, len(history), silent=silent)
-        progress = TrainingProgress(total_steps, config.train.epochs, batch_size, silent=silent)
-        trace = StepTrace(workdir, 0 if silent else profile_steps)
+        resume = (run.step, len(run.history)) if resumed else ()
+        log = stack.enter_context(MetricsLog(workdir, *resume, silent=silent))
+        progress = stack.enter_context(
+            TrainingProgress(total_steps, config.train.epochs, config.train.batch_size, silent=silent)
+        )
+        trace = stack.enter_context(StepTrace(workdir, 0 if silent else profile_steps))
+        batches = stack.enter_context(inputs.steps(run.step))
         in_flight = StepsInFlight()
-        with log, progress, trace, inputs.steps(done) as batches:
-            for notice in checkpoints.notices:
-                progress.message(f"warning: {notice}")
-            progress.message(_headline(data, backbones, state.params, mesh, workdir))
-            progress.message(how_it_is_read)
-            progress.message(what_trains)
-            if tuning.message:
-                progress.message(tuning.message)
-            if restored:
-                progress.message(f"going on after step {done} of {total_steps}")
-            else:
-                log.write_text("config", f"```\n{to_json(config)}```")
-            with StopRequests() as stopping:
-                for epoch in range(len(history) + 1, config.train.epochs + 1):
-                    # ---- Compile the step, at the start and where something more begins to train.
-                    if step_fn is None or epoch in table.phase_starts:
-                        watchdog.beat(COMPILE_ALLOWANCE)
-                        start = time.monotonic()
-                        step_fn = jit_epoch_step(
-                            config,
-                            spec,
-                            table,
-                            schedule,
-                            epoch=epoch,
-                            steps_per_epoch=steps_per_epoch,
-                            mesh=mesh,
-                            resident=inputs.is_resident,
-                        )
-                        step_fn = step_fn.lower(state, metrics, *inputs.step_arguments()).compile()
-                        processes.wait_for_all(f"has compiled the step of epoch {epoch}")
-                        progress.message(f"training step compiled in {time.monotonic() - start:.0f} s")
+        for notice in checkpoints.notices:
+            progress.message(f"warning: {notice}")
+        for line in (_headline(data, backbones, program, workdir), input_line, overview):
+            progress.message(line)
+        if resumed:
+            progress.message(f"resuming after step {run.step} of {total_steps}")
+        else:
+            log.write_text("config", f"```\n{to_json(config)}```")
+        stopping = stack.enter_context(StopRequests())
 
-                    # ---- Train, and report what the steps since the last report did.
-                    first_step = step = reported_step = done
-                    last_step = done = epoch * steps_per_epoch
-                    train_start = interval_start = time.monotonic()
-                    epoch_start, seconds = train_start - seconds, 0.0
-                    stop = False
-                    while step < last_step and not stop:
-                        trace.before_step()
-                        state, metrics = step_fn(state, metrics, *next(batches))
-                        step += 1
-                        in_flight.add(state.step)
-                        watchdog.beat()
-                        if step % config.train.log_every_steps == 0 or step == last_step:
-                            values, now = _floats(metrics), time.monotonic()
-                            check_finite(first_not_finite(metrics.first_not_finite))
-                            images_per_second = (step - reported_step) * batch_size / (now - interval_start)
-                            interval_start, reported_step = now, step
-                            progress.update(step, epoch, values, images_per_second)
-                            pace = {"learning_rate": float(schedule(step - 1)), "images_per_second": images_per_second}
-                            log.write(step, {"epoch": step / steps_per_epoch, **values, **pace})
-                            epoch_metrics, metrics = merge(epoch_metrics, metrics), no_metrics()
-                        if message := trace.after_step(state.step):
-                            progress.message(message)
-                        stop = stopping.requested()
-                        every = config.train.checkpoint_every_steps
-                        if every and step % every == 0 and step < last_step and not stop:
-                            save_last(step, time.monotonic() - epoch_start)
-                    train_seconds = time.monotonic() - train_start
+        step_fn = None
+        for epoch in range(len(run.history) + 1, config.train.epochs + 1):
+            # ---- Compile the step, at the start and where something more begins to train.
+            if step_fn is None or epoch in program.table.phase_starts:
+                watchdog.beat(COMPILE_ALLOWANCE)
+                step_fn, seconds = _compile_step(program, epoch, run, inputs)
+                progress.message(f"training step compiled in {seconds:.0f} s")
 
-                    # ---- Evaluate on the validation split.
-                    logits = None
-                    if not stop:
-                        watchdog.beat(COMPILE_ALLOWANCE)
-                        arguments = {**state.model(), "splits": inputs.evaluated}
-                        logits = predict.each(**arguments, stop=lambda: watchdog.beat() or stopping.requested())
-                    if logits is None:
-                        save_last(step, time.monotonic() - epoch_start)
-                        checkpoints.wait()
-                        raise Preempted(f"stopped after step {step} of {total_steps} and saved in {workdir}")
-                    entry = {
-                        "epoch": epoch,
-                        "step": last_step,
-                        **{f"train_{name}": value for name, value in _floats(epoch_metrics).items()},
-                        **_validation_metrics(logits["validation"], data.validation.labels),
-                        **_paper_protocol(logits.get("test"), data.test.labels),
-                        "learning_rate": float(schedule(last_step - 1)),
-                        "images_per_second": (last_step - first_step) * batch_size / train_seconds,
-                        "seconds": time.monotonic() - epoch_start,
-                    }
+            # ---- Train, and report what the steps since the last report did.
+            last_step = epoch * steps_per_epoch
+            interval = _Interval(run.step)
+            epoch_start, stop = time.monotonic() - run.epoch_seconds, False
+            while run.step < last_step and not stop:
+                trace.before_step()
+                run.state, run.metrics = step_fn(run, next(batches))
+                run.step += 1
+                in_flight.add(run.state.step)
+                watchdog.beat()
+                if run.step % config.train.log_every_steps == 0 or run.step == last_step:
+                    save.check_finite(first_not_finite(run.metrics.first_not_finite))
+                    values, pace = _floats(run.metrics), interval.images_per_second(run.step, config.train.batch_size)
+                    progress.update(run.step, epoch, values, pace)
+                    rates = {"learning_rate": float(program.schedule(run.step - 1)), "images_per_second": pace}
+                    log.write(run.step, {"epoch": run.step / steps_per_epoch, **values, **rates})
+                    run.epoch_metrics, run.metrics = (
+                        program.merge_metrics(run.epoch_metrics, run.metrics),
+                        program.no_metrics(),
+                    )
+                if message := trace.after_step(run.state.step):
+                    progress.message(message)
+                stop = stopping.requested()
+                run.epoch_seconds = time.monotonic() - epoch_start
+                every = config.train.checkpoint_every_steps
+                if every and run.step % every == 0 and run.step < last_step and not stop:
+                    save(run)
+            train_seconds = run.epoch_seconds
 
-                    # ---- Save and report.
-                    # A new list: the checkpoints may still be writing the record of the epoch before.
-                    history = [*history, entry]
-                    improved = best is None or entry["validation_accuracy"] > best["validation_accuracy"]
-                    best = entry if improved else best
-                    epoch_metrics = no_metrics()
-                    # Before the checkpoint, which must not find a line missing when a later command goes on from it.
-                    log.write(last_step, {k: v for k, v in entry.items() if k != "step"}, kind="epoch")
-                    record = save_last(last_step)
-                    if improved:
-                        checkpoints.save_best(last_step, state, record)
-                    progress.epoch_line(_epoch_line(entry, improved))
+            # ---- Evaluate, log, save, report: in this order, on which tests/test_damage.py depends.
+            logits = None
+            if not stop:
+                arguments = {**run.state.model(), "splits": inputs.evaluated}
+                logits = predict.each(**arguments, stop=lambda: watchdog.beat() or stopping.requested())
+            run.epoch_seconds = time.monotonic() - epoch_start
+            if logits is None:
+                save(run)
                 checkpoints.wait()
+                raise Preempted(f"stopped after step {run.step} of {total_steps} and saved in {workdir}")
+            entry = {
+                "epoch": epoch,
+                "step": last_step,
+                **{f"train_{name}": value for name, value in _floats(run.epoch_metrics).items()},
+                **_validation_metrics(logits["validation"], data.validation.labels),
+                **_paper_protocol(logits.get("test"), data.test.labels),
+                "learning_rate": float(program.schedule(last_step - 1)),
+                "images_per_second": steps_per_epoch * config.train.batch_size / train_seconds,
+                "seconds": run.epoch_seconds,
+            }
+            # Before the checkpoint, which must not find a line missing when a later command resumes from it.
+            log.write(last_step, {k: v for k, v in entry.items() if k != "step"}, kind="epoch")
+            improved = run.best is None or entry["validation_accuracy"] > run.best["validation_accuracy"]
+            # A new list: the checkpoints may still be writing the record of the epoch before.
+            run.history, run.best = [*run.history, entry], entry if improved else run.best
+            run.epoch_metrics, run.epoch_seconds = program.no_metrics(), 0.0
+            save(run, improved=improved)
+            progress.epoch_line(_epoch_line(entry, improved))
+        checkpoints.wait()
+        progress.message(_last_line(run, description))
+    return {**description, "best": run.best, "history": run.history}
 
-            progress.message(
-                f"best epoch {best['epoch']} of {len(history)}, by accuracy on "
-                f"{description['split_roles']['validation']}: {100 * best['validation_accuracy']:.2f} %"
-            )
-    return {**description, "best": best, "history": history}
+
+def _write_overviews(workdir: Path, what_trains: str, state: TrainState) -> None:
+    """Write `freeze.txt` and `parameters.txt`, in the main process."""
+    if processes.is_main():
+        files.write_text(workdir / "freeze.txt", what_trains + "\n")
+        overview = parameter_overview.get_parameter_overview(state.params)
+        files.write_text(workdir / "parameters.txt", overview + "\n")
+    processes.wait_for_all("has built the network")
+
+
+def _make_inputs(
+    program: TrainProgram, data: Dataset, state: TrainState, beat: Callable[[], None]
+) -> tuple[ResidentInput | StreamingInput, str]:
+    """The input of a run, and one line on how it is read."""
+    config, mesh = program.config, program.mesh
+    if config.train.cached_views:
+        return cached_input(config, data, **state.model(), graphdef=program.graphdef, mesh=mesh, beat=beat)
+    shardings = {"replicated": replicated(mesh), "batch_sharding": split_batch(mesh)}
+    return make_input(config, data, total_steps=program.total_steps, **shardings)
+
+
+def _restore(checkpoints: Checkpoints, run: RunProgress) -> RunProgress:
+    """The run as its newest checkpoint has it; `run`, which is at its start, if there is none."""
+    restored = checkpoints.restore_last(run.state, (run.epoch_metrics, run.metrics))
+    if not restored:
+        return run
+    state, (epoch_metrics, metrics), record = restored
+    kept = {key: record[key] for key in ("step", "history", "best", "epoch_seconds")}
+    return RunProgress(state, metrics, epoch_metrics, **kept)
+
+
+def _compile_step(
+    program: TrainProgram, epoch: int, run: RunProgress, inputs: ResidentInput | StreamingInput
+) -> tuple[Callable[[RunProgress, tuple], tuple[TrainState, TrainMetrics]], float]:
+    """The step of `epoch`, and the seconds that its compilation took."""
+    start = time.monotonic()
+    lowered = program.step(epoch, inputs.fetch).lower(run.state, run.metrics, *inputs.step_arguments())
+    compiled = lowered.compile()
+    processes.wait_for_all(f"has compiled the step of epoch {epoch}")
+
+    def step(run: RunProgress, batch: tuple) -> tuple[TrainState, TrainMetrics]:
+        # Whatever a step takes is on the devices already: a transfer would be a mistake, and slow.
+        with jax.profiler.StepTraceAnnotation("train", step_num=run.step), jax.transfer_guard("disallow"):
+            return compiled(run.state, run.metrics, *batch)
+
+    return step, time.monotonic() - start
+
+
+_state_is_finite = jax.jit(all_finite)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Saver:
+    """Saves a run, unless its numbers are no longer finite."""
+
+    program: TrainProgram
+    data: Dataset
+    workdir: Path
+    checkpoints: Checkpoints
+    description: dict
+
+    def __call__(self, run: RunProgress, *, improved: bool = False) -> None:
+        """Save all there is after `run.step`, and the model as the best one if it has `improved`."""
+        self.check_finite(first_not_finite(run.metrics.first_not_finite))
+        self.check_finite(None if _state_is_finite(run.state) else run.step)
+        record = {**self.description, **run.record()}
+        self.checkpoints.save_last(run.step, run.state, (run.epoch_metrics, run.metrics), record)
+        if improved:
+            self.checkpoints.save_best(run.step, run.state, record)
+
+    def check_finite(self, bad_step: int | None) -> None:
+        """Raise `InputError` if there is a step that was not finite, naming its images."""
+        if bad_step is None:
+            return
+        config, train = self.program.config, self.data.train
+        epoch, row = divmod(bad_step - 1, self.program.steps_per_epoch)
+        order = epoch_order(config.seed, epoch + 1, len(train), config.train.batch_size)
+        row_ids = train.row_ids[order[row]]
+        raise InputError(_not_finite(bad_step, row_ids, self.checkpoints.last_step, self.workdir))
+
+
+@dataclasses.dataclass
+class _Interval:
+    """The steps since the last line of the log, the first of which begins now."""
+
+    step: int
+    start: float = dataclasses.field(default_factory=time.monotonic)
+
+    def images_per_second(self, step: int, batch_size: int) -> float:
+        """The pace up to `step`, where the next interval begins."""
+        now = time.monotonic()
+        pace = (step - self.step) * batch_size / (now - self.start)
+        self.step, self.start = step, now
+        return pace
 
 
 def _floats(metrics: TrainMetrics) -> dict[str, float]:
@@ -285,10 +322,18 @@ def _paper_protocol(logits: np.ndarray | None, labels: np.ndarray) -> dict[str, 
     return {"paper_protocol_test_accuracy": float(np.mean(logits.argmax(axis=-1) == labels))}
 
 
-def _headline(data: Dataset, backbones: Sequence[InitialBackbone], params: dict, mesh, workdir: Path) -> str:
+def _last_line(run: RunProgress, description: dict) -> str:
+    return (
+        f"best epoch {run.best['epoch']} of {len(run.history)}, by accuracy on "
+        f"{description['split_roles']['validation']}: {100 * run.best['validation_accuracy']:.2f} %"
+    )
+
+
+def _headline(data: Dataset, backbones: Sequence[InitialBackbone], program: TrainProgram, workdir: Path) -> str:
     """What is about to be trained, on what, where."""
     networks = " + ".join(f"{backbone.spec.name} ({backbone.origin})" for backbone in backbones)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(program.params))
+    mesh = program.mesh
     device = mesh.devices.flat[0]
     return (
         f"{networks}, {parameters:,} parameters; {data.source}: {len(data.train):,} training and "

@@ -19,7 +19,7 @@ from fer_jax.runs.checkpoint import find_model
 from fer_jax.runs.checksums import FILE_NAME, find_damage, write_checksums
 from fer_jax.runs.metrics_log import read_metrics
 from fer_jax.train import train
-from fer_jax.training.step import jit_epoch_step
+from fer_jax.training.program import TrainProgram
 
 
 def largest_file(folder):
@@ -196,7 +196,8 @@ def test_state_that_is_not_finite_is_not_saved(make_tiny_config, faces, tmp_path
     """Loss and gradients are fine, a statistic is not; the state saved last is from before."""
     config = make_tiny_config()
     config.train.checkpoint_every_steps = 1
-    monkeypatch.setattr("fer_jax.train.jit_epoch_step", lambda *a, **k: SpoiltStep(jit_epoch_step(*a, **k), at=3))
+    step = TrainProgram.step
+    monkeypatch.setattr(TrainProgram, "step", lambda *a, **k: SpoiltStep(step(*a, **k), at=3))
     with pytest.raises(InputError, match=r"not finite at step 3, .*; the state after step 2 is whole"):
         train(config, faces, tmp_path)
     assert find_steps(tmp_path) == [1, 2]

@@ -82,23 +82,6 @@ NO_AUGMENTATION = Augmentation(
 """The map that only resizes."""
 
 
-def example_keys(seed_key: jax.Array, step: jax.Array | int, example_ids: jax.Array) -> jax.Array:
-    """One random key an example, a function of the seed, the step and the example's row id only.
-
-    So an example's augmentation depends neither on its place in the batch nor on the number of devices.
-
-    Args:
-      seed_key: a scalar key that is used for nothing else.
-      step: the training step, an integer scalar.
-      example_ids: int32 [batch], the row ids of the examples.
-
-    Returns:
-      Keys [batch].
-    """
-    step_key = jax.random.fold_in(seed_key, step)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(step_key, example_ids)
-
-
 def random_affine(keys: jax.Array, augmentation: Augmentation, image_size: int, output_size: int) -> jax.Array:
     """Random maps from the pixels of an output image to those of a square source image.
 
@@ -185,7 +168,7 @@ def augment(images: jax.Array, keys: jax.Array, augmentation: Augmentation, outp
 
     Args:
       images: uint8 or float [batch, size, size], or [batch, size, size, 3].
-      keys: keys [batch] (`example_keys`).
+      keys: keys [batch] (`fer_jax.augment.keys.augmentation_keys`).
       augmentation: the ranges; with `NO_AUGMENTATION` this is `resize`.
       output_size: height and width of the output in pixels.
 

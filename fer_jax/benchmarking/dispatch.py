@@ -20,9 +20,11 @@ _ONE_BY_ONE = "1 step a call, as train.py"
 def scanned(program: TrainProgram, steps: int) -> jax.stages.Wrapped:
     """A program that takes what the step of `program` takes, and runs `steps` of them in a loop on the device."""
 
+    one_step = program.step()
+
     def run(state, metrics, data, order):
         def step(carry, _):
-            return program.step(*carry, data, order), None
+            return one_step(*carry, data, order), None
 
         return jax.lax.scan(step, (state, metrics), length=steps)[0]
 

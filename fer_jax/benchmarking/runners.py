@@ -16,13 +16,13 @@ from fer_jax.compile_check.cost import ProgramCost, program_cost
 from fer_jax.compile_check.input_program import augmented_batch
 from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
-from fer_jax.inference.predictor import Predictor, predict_batch
+from fer_jax.expressions import NUM_EXPRESSIONS
+from fer_jax.inference.predictor import Predictor, predict_images
 from fer_jax.runtime import sharding as meshes
 from fer_jax.runtime.run_ahead import StepsInFlight
 from fer_jax.training.cached_features import cached_input
-from fer_jax.training.program import TrainProgram, train_program
-from fer_jax.training.state import create_model, create_state
-from fer_jax.training.step import TrainMetrics
+from fer_jax.training.program import FER2013_SHAPE, DataShape, TrainProgram
+from fer_jax.training.state import create_model
 
 # Images of a split that is not looked at.
 _UNUSED = 7
@@ -64,19 +64,16 @@ class TrainRunner:
         self.inputs = jax.block_until_ready((data, order))
 
         start = time.perf_counter()
-        self.program: TrainProgram = train_program(
-            config, mesh, num_images=len(faces), image_size=faces.images.shape[1]
-        )
-        model = create_model(self.program.spec, config.seed)
-        what_trains = {"ever_trains": self.program.table.ever_trains, "average": config.train.ema_decay > 0}
-        self.state = create_state(*model, self.program.optimizer, replicated, **what_trains)
+        shape = DataShape(len(faces), faces.images.shape[1:], NUM_EXPRESSIONS)
+        self.program = TrainProgram.build(config, shape, mesh)
+        self.state, fetch = self.program.initial_state(), None
         if config.train.cached_views:
             model = self.state.model()
             features, _ = cached_input(config, drawn, **model, graphdef=self.program.graphdef, mesh=mesh, beat=beat)
-            self.inputs = features.step_arguments()
-        self._metrics = jax.device_put(TrainMetrics.empty(), replicated)
+            self.inputs, fetch = features.step_arguments(), features.fetch
+        self._metrics = self.program.no_metrics()
         self._in_flight = StepsInFlight()
-        lowered = self.lower(self.program.step)
+        lowered = self.lower(self.program.step(fetch=fetch))
         compile_start = time.perf_counter()
         self.step = lowered.compile()
         self.compile_seconds = time.perf_counter() - compile_start
@@ -113,10 +110,7 @@ def eval_runner(config: ConfigDict, num_images: int) -> Runner:
     program, model = _network(config)
     faces = synthetic_faces(_UNUSED, num_images, _UNUSED, seed=0).validation
     images = jax.device_put(faces.images, meshes.replicated(program.mesh))
-    evaluation = config.eval
-    predict = Predictor(
-        program.graphdef, config.model.input_size, evaluation.batch_size, program.mesh, flip=evaluation.flip
-    )
+    predict = Predictor.of_program(program)
     return timed(lambda: predict(*model, images), num_images)
 
 
@@ -131,7 +125,7 @@ def forward_runner(config: ConfigDict, batch_size: int) -> Runner:
     split_batch = meshes.split_batch(program.mesh)
     images = jax.device_put(_at_input_size(faces.images, config), split_batch)
     fixed = {"graphdef": program.graphdef, "input_size": config.model.input_size, "flip": config.eval.flip}
-    forward = jax.jit(functools.partial(predict_batch, **fixed), out_shardings=split_batch)
+    forward = jax.jit(functools.partial(predict_images, **fixed), out_shardings=split_batch)
     compiled = forward.lower(*model, images).compile()
 
     def run(steps: int) -> None:
@@ -147,7 +141,7 @@ def forward_runner(config: ConfigDict, batch_size: int) -> Runner:
 
 def _network(config: ConfigDict) -> tuple[TrainProgram, tuple[dict, dict]]:
     """The definition of the network on all devices, and fresh parameters and running statistics on them."""
-    program = train_program(config, meshes.make_mesh())
+    program = TrainProgram.build(config, FER2013_SHAPE, meshes.make_mesh())
     model = create_model(program.spec, config.seed)
     return program, jax.device_put(model, meshes.replicated(program.mesh))
 
@@ -168,8 +162,12 @@ def input_runners(config: ConfigDict) -> dict[str, Runner]:
     def fetch(data, ids):
         return data.take(ids)
 
+    images_of = augmented_batch(
+        TrainProgram.build(config, DataShape(len(faces), faces.images.shape[1:], NUM_EXPRESSIONS), mesh)
+    )
+
     def whole(data, ids):
-        return augmented_batch(data, ids, 0, config)
+        return images_of(data, ids, 0)
 
     def runner(function):
         compiled = jax.jit(function, out_shardings=meshes.split_batch(mesh)).lower(data, ids).compile()

@@ -20,6 +20,7 @@ from fer_jax.benchmarking.runners import TrainRunner, eval_runner, forward_runne
 from fer_jax.benchmarking.section import Section, Settings
 from fer_jax.benchmarking.torch_baseline import torch_peer
 from fer_jax.compile_check.cost import roofline
+from fer_jax.data.fer2013 import PUBLISHED_COUNTS
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.inference.predictor import even_batch_size
 from fer_jax.models.convolutions.depthwise import DIRECTIONS, FIXED, LOWERINGS
@@ -30,10 +31,12 @@ from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import describe
 from fer_jax.runtime.compile_cache import empty_compile_cache
 from fer_jax.training.depthwise_tuning import fastest
-from fer_jax.training.program import FER2013_VALIDATION_IMAGES
 from fer_jax.training.step import TrainMetrics
 
 OURS = "fer_jax"
+
+FER2013_VALIDATION_IMAGES = sum(PUBLISHED_COUNTS["validation"])
+"""Images of PublicTest, which is evaluated after each epoch."""
 
 
 def train(settings: Settings) -> Section:

@@ -11,7 +11,7 @@ from fer_jax.compile_check.cost import ProgramCost, Roofline, largest_batch, pro
 from fer_jax.compile_check.devices import Peak, published_peak
 from fer_jax.compile_check.input_program import lower_input
 from fer_jax.errors import InputError
-from fer_jax.training.program import train_program
+from fer_jax.training.program import FER2013_SHAPE, TrainProgram
 
 EXPECTED_COLLECTIVES = ("all-reduce",)
 """Data parallelism sums: gradients, batch statistics and metrics. Nothing else has to cross between chips."""
@@ -75,7 +75,7 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         raise InputError(f"{device_kind}: no published limits in fer_jax.compile_check.devices.PEAKS; add them there")
     config = config.copy_and_resolve_references()
     config.train.batch_size = batch_per_chip * mesh.size
-    program = train_program(config, mesh)
+    program = TrainProgram.build(config, FER2013_SHAPE, mesh)
     lowered = program.lower()
     gathers = hlo.gathers(lowered.as_text(dialect="hlo", debug_info=True))
     check_gathers(gathers, config.train.batch_size)
@@ -105,7 +105,7 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         input_hbm_bytes=hlo.main_memory_bytes(input_alone.as_text()),
         collectives=hlo.collectives(text),
         gathers=gathers,
-        data_copies=hlo.copies(text, program.data.pixels.shape),
+        data_copies=hlo.copies(text, program.resident_shapes()[0].pixels.shape),
         cycle_shares=hlo.cycle_shares(text),
         compile_seconds=seconds,
     )

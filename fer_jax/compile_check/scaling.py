@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fer_jax.data.fer2013 import PUBLISHED_COUNTS
 from fer_jax.data.resident import steps_per_epoch
 from fer_jax.errors import InputError
-from fer_jax.training.program import FER2013_TRAINING_IMAGES, FER2013_VALIDATION_IMAGES
+
+FER2013_TRAINING_IMAGES = sum(PUBLISHED_COUNTS["train"])
+FER2013_VALIDATION_IMAGES = sum(PUBLISHED_COUNTS["validation"])
 
 SLICES = {1: (1, 1), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 128: (8, 16), 256: (16, 16)}
 """Chips of a v5e slice along its two axes (cloud.google.com/tpu/docs/v5e, "Configurations")."""

@@ -1,8 +1,9 @@
 """The input of training: batches out of data on the devices, or streamed to them; the loop does not see which."""
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -14,19 +15,18 @@ from fer_jax.data.dataset import Dataset, Split
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import Batch
 from fer_jax.data.streaming import BatchStream, local_rows, training_source
-from fer_jax.runtime.placement import place
+from fer_jax.runtime.sharding import place
 
 
 class ResidentInput:
-    """All of `train` on the devices; a step takes its batch from there (`training.step.resident_train_step`).
+    """All of `train` on the devices; a step takes its batch from there.
 
-    `train` is a `resident.ResidentSplit`, or what else has `labels` and `take`.
+    `train` is a `resident.ResidentSplit`, or what else `fetch` takes batches from and has `labels`.
 
     Attributes:
+      fetch: `fetch(step, *arguments)`, the batch of a step, where `arguments` is what `steps` yields for it.
       evaluated: by name, the images of the splits that are evaluated after each epoch, uint8 [n, ...].
     """
-
-    is_resident = True
 
     def __init__(
         self,
@@ -36,7 +36,9 @@ class ResidentInput:
         seed: int,
         batch_size: int,
         replicated: jax.sharding.Sharding,
+        fetch: Callable[..., Batch],
     ):
+        self.fetch = fetch
         self._order_of = (seed, len(train.labels), batch_size)
         self._sharding = replicated
         self._train = train
@@ -65,13 +67,12 @@ class ResidentInput:
 
 
 class StreamingInput:
-    """Images read while training goes on (`streaming`); a step gets its batch (`training.step.train_step`).
+    """Images read while training proceeds (`streaming`); a step is given its batch.
 
     Attributes:
+      fetch: as in `ResidentInput`.
       evaluated: by name, the images of the splits that are evaluated after each epoch, on the host or in their files.
     """
-
-    is_resident = False
 
     def __init__(
         self,
@@ -90,6 +91,11 @@ class StreamingInput:
         self._sharding = batch_sharding
         self._batch_size = batch_size
         self.evaluated = evaluated
+
+    @staticmethod
+    def fetch(step: jax.Array, batch: Batch) -> Batch:
+        """Return `batch`, which is that of `step`."""
+        return batch
 
     def step_arguments(self) -> tuple:
         """The shapes and placement of what `steps` yields, to compile the step for."""
@@ -135,7 +141,8 @@ def make_input(
         where, data = "on the devices", data.in_memory()
         evaluated = {name: place(data.split(name).images, replicated) for name in evaluated_splits(config)}
         train = resident.to_device(data.train, replicated)
-        chosen = ResidentInput(train, evaluated, **common, replicated=replicated)
+        fetch = functools.partial(resident.fetch_batch, sharding=batch_sharding)
+        chosen = ResidentInput(train, evaluated, **common, replicated=replicated, fetch=fetch)
     else:
         readers = f"{config.data.workers} worker processes" if config.data.workers else "threads"
         where = f"read by {readers} while training goes on"

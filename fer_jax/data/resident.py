@@ -11,7 +11,7 @@ import numpy as np
 
 from fer_jax.data.dataset import Split
 from fer_jax.errors import InputError
-from fer_jax.runtime.placement import place
+from fer_jax.runtime.sharding import place
 
 INPUTS = ("auto", "resident", "streaming")
 """Where training takes its batches from; `auto` decides by size."""
@@ -70,6 +70,14 @@ def to_device(split: Split, sharding: jax.sharding.Sharding) -> ResidentSplit:
     pixels = split.images.reshape(len(split), -1)
     arrays = (place(array, sharding) for array in (pixels, split.labels, split.row_ids))
     return ResidentSplit(*arrays, split.images.shape[1:])
+
+
+def fetch_batch(step: jax.Array, data: ResidentSplit, order: jax.Array, *, sharding: jax.sharding.Sharding) -> Batch:
+    """Return the batch of step `step`, int32 [], from a training split on the devices.
+
+    `order` is the order of the step's epoch, int32 [steps_per_epoch, batch]; the batch is split by `sharding`.
+    """
+    return data.take(jax.lax.with_sharding_constraint(order[step % order.shape[0]], sharding))
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:

@@ -1,5 +1,6 @@
 """A trained network, rebuilt from its checkpoint alone."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -10,12 +11,11 @@ from fer_jax.config.loading import from_json
 from fer_jax.data.fer2013 import IMAGE_SIZE
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import RESIDENT_LIMIT
-from fer_jax.inference.predictor import Predictor
+from fer_jax.inference.predictor import Predictor, predict_images
 from fer_jax.models.build import model_spec
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runtime import sharding as meshes
-from fer_jax.training import depthwise_tuning
 from fer_jax.training.state import model_definition
 
 
@@ -39,10 +39,13 @@ class TrainedModel:
         self.image_shape: tuple[int, ...] = tuple(self.record["data"].get("image_shape", (IMAGE_SIZE, IMAGE_SIZE)))
         backbones = [BACKBONES[variant["name"]].with_variant(variant) for variant in self.record["backbones"]]
         self._mesh = meshes.make_mesh()
-        choices = depthwise_tuning.from_json(self.record.get(depthwise_tuning.KEY, []), str(path))
-        spec = model_spec(self.config, backbones, len(self.class_names), choices)
-        self._graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
+        spec = model_spec(self.config, backbones, len(self.class_names))
+        graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
         self._params, self._batch_stats = saved.restore(*model)
+        size, flip = self.config.model.input_size, self.config.eval.flip
+        forward = functools.partial(predict_images, graphdef=graphdef, input_size=size, flip=flip)
+        # Kept, so that images of the same number are compiled for once.
+        self._predictor = Predictor(forward, self.config.eval.batch_size, self._mesh)
 
     def provenance(self) -> dict[str, str | int]:
         """Where the model comes from, for a report: data, resolution, weights, seed, and who selected the epoch."""
@@ -74,11 +77,7 @@ class TrainedModel:
             images = _gray(images)
         if isinstance(images, np.ndarray) and images.nbytes <= RESIDENT_LIMIT:
             images = jax.device_put(images, meshes.replicated(self._mesh))
-        evaluation = self.config.eval
-        predictor = Predictor(
-            self._graphdef, self.config.model.input_size, evaluation.batch_size, self._mesh, flip=evaluation.flip
-        )
-        return np.asarray(jax.nn.softmax(predictor(self._params, self._batch_stats, images), axis=-1))
+        return np.asarray(jax.nn.softmax(self._predictor(self._params, self._batch_stats, images), axis=-1))
 
 
 def _gray(images: np.ndarray) -> np.ndarray:

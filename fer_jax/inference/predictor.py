@@ -16,36 +16,47 @@ from fer_jax.data.resident import padded_batches
 from fer_jax.data.streaming import in_order
 from fer_jax.runtime import processes
 from fer_jax.runtime import sharding as meshes
+from fer_jax.training.program import TrainProgram
+
+Forward = Callable[[dict, dict, jax.Array], jax.Array]
+"""Logits float32 [batch, classes] from parameters, running statistics and a batch of images or features."""
 
 
 class Predictor:
     """The compiled forward pass of one network on one mesh.
 
     `batch_size` is the most images of a batch, rounded up to a multiple of the number of devices, see
-    `even_batch_size`; the last batch is filled up, and what the filling gives is dropped. `flip` and `cached` are those
-    of `predict_batch`.
+    `even_batch_size`; the last batch is padded, and the logits of the padding are dropped. `before_compile` is called
+    before each compilation: for a watchdog.
     """
 
     def __init__(
         self,
-        graphdef: nnx.GraphDef,
-        input_size: int,
+        forward: Forward,
         batch_size: int,
         mesh: jax.sharding.Mesh,
         *,
-        flip: bool = False,
-        cached: bool = False,
+        before_compile: Callable[[], None] = lambda: None,
     ):
         self._mesh = mesh
         self._batch_size = _round_up(batch_size, mesh.size)
-        fixed = {"graphdef": graphdef, "input_size": input_size, "flip": flip, "cached": cached}
+        self._before_compile = before_compile
         self._split_batch = meshes.split_batch(mesh)
-        self._step = jax.jit(
-            functools.partial(predict_step, **fixed, batch_sharding=self._split_batch),
-            out_shardings=meshes.replicated(mesh),
-        )
-        self._batch_step = jax.jit(functools.partial(predict_batch, **fixed), out_shardings=meshes.replicated(mesh))
-        self._compiled = False
+        rows = functools.partial(predict_rows, forward, sharding=self._split_batch)
+        self._row_step = jax.jit(rows, out_shardings=meshes.replicated(mesh))
+        self._batch_step = jax.jit(forward, out_shardings=meshes.replicated(mesh))
+        self._compiled: dict[tuple, jax.stages.Compiled] = {}
+
+    @classmethod
+    def of_program(cls, program: TrainProgram, before_compile: Callable[[], None] = lambda: None) -> "Predictor":
+        """Return the predictor of a run: of its network, or of its classifier where its features are cached."""
+        config = program.config
+        if config.train.cached_views:
+            forward = functools.partial(predict_features, graphdef=program.graphdef)
+        else:
+            size, flip = config.model.input_size, config.eval.flip
+            forward = functools.partial(predict_images, graphdef=program.graphdef, input_size=size, flip=flip)
+        return cls(forward, config.eval.batch_size, program.mesh, before_compile=before_compile)
 
     def __call__(
         self,
@@ -54,24 +65,20 @@ class Predictor:
         images: jax.Array | np.ndarray | ImageFiles,
         stop: Callable[[], bool] = lambda: False,
     ) -> np.ndarray | None:
-        """Logits float32 [n, classes] of `images`, uint8 [n, size, size] or [n, size, size, 3].
+        """Return the logits, float32 [n, classes], of `images`, uint8 [n, size, size] or [n, size, size, 3].
 
         Images on the devices of the mesh are taken from there; an array on the host or files are streamed to them.
         `stop` is asked after each batch; None if it says so before the last one.
         """
         batch_size = even_batch_size(len(images), self._batch_size, self._mesh.size)
         if isinstance(images, jax.Array):
-            step = self._step
+            step = self._row_step
             batches = ((images, ids) for ids in padded_batches(len(images), batch_size))
         else:
             step = self._batch_step
             batches = ((batch,) for batch in in_order(images, batch_size, self._split_batch))
         first = next(batches)
-        if not self._compiled:
-            # The call below takes it from JAX's cache. Processes compile at different speeds.
-            step.lower(params, batch_stats, *first).compile()
-            processes.wait_for_all("has compiled the evaluation")
-            self._compiled = True
+        step = self._compile(step, params, batch_stats, first)
         steps = (step(params, batch_stats, *batch) for batch in itertools.chain([first], batches))
         logits = []
         upcoming = next(steps)
@@ -83,6 +90,16 @@ class Predictor:
                 return None
         logits.append(np.asarray(upcoming))
         return np.concatenate(logits)[: len(images)]
+
+    def _compile(self, step: jax.stages.Wrapped, params: dict, batch_stats: dict, batch: tuple) -> jax.stages.Compiled:
+        """`step`, compiled for batches like `batch`, once for each shape."""
+        shape = tuple((array.shape, array.dtype) for array in batch)
+        if shape not in self._compiled:
+            self._before_compile()
+            self._compiled[shape] = step.lower(params, batch_stats, *batch).compile()
+            # Processes compile at different speeds.
+            processes.wait_for_all(f"has compiled the evaluation {len(self._compiled)}")
+        return self._compiled[shape]
 
     def each(
         self,
@@ -104,7 +121,7 @@ class Predictor:
 def even_batch_size(num_images: int, most: int, multiple: int) -> int:
     """The smallest multiple of `multiple` for which `num_images` still fit into as few batches as of `most` images.
 
-    So little of the last batch is filling: FER2013's 3,589 images at 256 a batch take 15 batches, of 240.
+    So little of the last batch is padding: FER2013's 3,589 images at 256 a batch take 15 batches, of 240.
     """
     batches = max(1, -(-num_images // most))
     return _round_up(-(-num_images // batches), multiple)
@@ -114,7 +131,7 @@ def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
-def predict_batch(
+def predict_images(
     params: dict,
     batch_stats: dict,
     images: jax.Array,
@@ -122,16 +139,12 @@ def predict_batch(
     graphdef: nnx.GraphDef,
     input_size: int,
     flip: bool = False,
-    cached: bool = False,
 ) -> jax.Array:
-    """Logits float32 [batch, classes] of `images`, uint8 [batch, size, size] or [batch, size, size, 3].
+    """Return the logits, float32 [batch, classes], of `images`, uint8 [batch, size, size] or [batch, size, size, 3].
 
-    With `cached` they are features [batch, num_features] instead (`cached_features`). With `flip` the logits are
-    logarithms of probabilities, the mean of those of each image and of its mirror image.
+    With `flip` the logits are logarithms of probabilities, the mean of those of each image and of its mirror image.
     """
     model = nnx.merge(graphdef, params, batch_stats)
-    if cached:
-        return model.classifier(images)
     inputs = affine.resize(images, input_size)
     logits = model(inputs, train=False)
     if not flip:
@@ -140,15 +153,20 @@ def predict_batch(
     return jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - math.log(2)
 
 
-def predict_step(
+def predict_features(params: dict, batch_stats: dict, features: jax.Array, *, graphdef: nnx.GraphDef) -> jax.Array:
+    """Return the logits, float32 [batch, classes], of cached features, [batch, num_features]."""
+    return nnx.merge(graphdef, params, batch_stats).classifier(features)
+
+
+def predict_rows(
+    forward: Forward,
     params: dict,
     batch_stats: dict,
     images: jax.Array,
     ids: jax.Array,
     *,
-    batch_sharding: jax.sharding.Sharding,
-    **fixed,
+    sharding: jax.sharding.Sharding,
 ) -> jax.Array:
-    """`predict_batch` of `images[ids]`, where `images` live on the devices; rows with id -1 are filling."""
-    ids = jax.lax.with_sharding_constraint(ids, batch_sharding)
-    return predict_batch(params, batch_stats, images[jnp.maximum(ids, 0)], **fixed)
+    """Return `forward` of `images[ids]`, where `images` live on the devices; an id of -1 is padding."""
+    ids = jax.lax.with_sharding_constraint(ids, sharding)
+    return forward(params, batch_stats, images[jnp.maximum(ids, 0)])

@@ -29,7 +29,7 @@ from typing import Any
 import jax
 
 from fer_jax.errors import InputError
-from fer_jax.params.tree import Path, leaves_by_path
+from fer_jax.params.tree import Path, from_paths, leaves_by_path
 
 KEY = "config.train.parameters"
 EVERYTHING = ("**: train",)
@@ -46,6 +46,15 @@ class Group:
 
     rate: float
     first_epoch: int
+
+    @property
+    def label(self) -> str:
+        """The label of its parameters in `TrainableTable.labels`."""
+        return f"rate {self.rate!r} from epoch {self.first_epoch}"
+
+
+FROZEN = "frozen"
+"""The label of parameters that never train."""
 
 
 # Rows are compared by identity, for a table may hold the same text twice.
@@ -108,7 +117,7 @@ def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class FreezeTable:
+class TrainableTable:
     """The table resolved: `row_of` has the deciding row of every parameter by its path, `sizes` its element count."""
 
     rows: tuple[Row, ...]
@@ -127,6 +136,11 @@ class FreezeTable:
         """Whether the parameter at `path` trains in `epoch` (from 1)."""
         group = self.group(path)
         return group is not None and group.first_epoch <= epoch
+
+    def labels(self) -> dict:
+        """Return the label of every parameter, in nested dicts like the parameters: of its group, or `FROZEN`."""
+        groups = {path: self.group(path) for path in self.row_of}
+        return from_paths({path: group.label if group else FROZEN for path, group in groups.items()})
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -161,7 +175,7 @@ class FreezeTable:
         )
 
 
-def resolve(rows: Sequence[str], epochs: int, params: Any) -> FreezeTable:
+def resolve(rows: Sequence[str], epochs: int, params: Any) -> TrainableTable:
     """The table of `rows` for `params`, nested dicts of arrays or shapes, in a run of `epochs` epochs.
 
     Raises `InputError` as `parse_rows` does, for a parameter that no row matches, for a row that decides nothing, and
@@ -186,7 +200,7 @@ def resolve(rows: Sequence[str], epochs: int, params: Any) -> FreezeTable:
                 f"{KEY}: row {row.text!r}: {reason}; remove it, or correct its pattern (the paths of the parameters "
                 f"are like {'/'.join(map(str, next(iter(leaves))))})"
             )
-    table = FreezeTable(parsed, row_of, {path: math.prod(leaf.shape) for path, leaf in leaves.items()})
+    table = TrainableTable(parsed, row_of, {path: math.prod(leaf.shape) for path, leaf in leaves.items()})
     if not any(table.trains(path, epoch=1) for path in leaves):
         raise InputError(f"{KEY}={tuple(rows)}: nothing trains in epoch 1; let a row say 'train'")
     return table

@@ -14,6 +14,11 @@ def leaves_by_path(tree: dict) -> dict[Path, Any]:
     return traverse_util.flatten_dict(tree)
 
 
+def from_paths(leaves: dict[Path, Any]) -> dict:
+    """Return the nested dicts that have these leaves: the inverse of `leaves_by_path`."""
+    return traverse_util.unflatten_dict(leaves)
+
+
 def select(tree: dict, keep: Callable[[Path], bool]) -> dict:
     """The nested dicts with those leaves alone whose path `keep` accepts; what becomes empty is left out."""
     return traverse_util.unflatten_dict({path: leaf for path, leaf in leaves_by_path(tree).items() if keep(path)})

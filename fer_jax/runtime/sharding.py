@@ -1,4 +1,6 @@
-"""The device mesh: data parallel over all devices, parameters and data replicated."""
+"""The device mesh: data parallel over all devices, parameters and data replicated; and arrays placed on it."""
+
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,3 +33,15 @@ def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
         raise InputError(
             f"config.{key}={batch_size} cannot be split over {mesh.size} devices; use a multiple, such as {nearest}"
         )
+
+
+def place(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """The arrays of `tree` on the devices of `sharding`; every process must give the same values."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def put(leaf):
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+    return jax.tree.map(put, tree)

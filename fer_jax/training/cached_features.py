@@ -8,6 +8,7 @@ This is not quite the paper's procedure, in which every step augments anew: K vi
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 
@@ -19,14 +20,16 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from fer_jax.augment import affine
+from fer_jax.augment.keys import augmentation_keys
 from fer_jax.data.dataset import Dataset, Split
 from fer_jax.data.inputs import ResidentInput, evaluated_splits
 from fer_jax.data.resident import Batch, padded_batches
 from fer_jax.data.streaming import in_order
 from fer_jax.errors import InputError
-from fer_jax.params.trainable import FreezeTable
+from fer_jax.models.fernet import FerNet
+from fer_jax.params.trainable import TrainableTable
 from fer_jax.runtime import sharding as meshes
-from fer_jax.runtime.placement import place
+from fer_jax.runtime.sharding import place
 
 _KEY = "config.train.cached_views"
 
@@ -61,7 +64,23 @@ class FeatureViews:
         return dataclasses.replace(batch, images=batch.images[:, : self.num_features])
 
 
-def check_cached_views(config: ConfigDict, table: FreezeTable) -> None:
+def fetch_features(step: jax.Array, data: FeatureViews, order: jax.Array, *, sharding: NamedSharding) -> Batch:
+    """Return the batch of step `step` with features in place of images; see `fer_jax.data.resident.fetch_batch`."""
+    steps = order.shape[0]
+    return data.take(order[step % steps], step // steps, sharding)
+
+
+def features_as_they_are(batch: Batch, step: jax.Array) -> jax.Array:
+    """Return the features of a batch, which are those of augmented images already."""
+    return batch.images
+
+
+def classify_features(model: FerNet, features: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None):
+    """Return the logits of features: what is left of the network where these are cached."""
+    return model.classifier(features, train=train, rngs=rngs)
+
+
+def check_cached_views(config: ConfigDict, table: TrainableTable) -> None:
     """Raises `InputError` if `config` asks for cached features where they would not be those of the network.
 
     That is, where a backbone trains by `table`, or where images are mixed or mirrored between backbone and classifier.
@@ -121,7 +140,8 @@ def cached_input(
         f"epoch shows an image's next view; computed in {time.monotonic() - start:.0f} s"
     )
     order_of = {"seed": config.seed, "batch_size": config.train.batch_size}
-    return ResidentInput(train, evaluated, **order_of, replicated=replicated), text
+    fetch = functools.partial(fetch_features, sharding=meshes.split_batch(mesh))
+    return ResidentInput(train, evaluated, **order_of, replicated=replicated, fetch=fetch), text
 
 
 class _Extractor:
@@ -167,9 +187,8 @@ class _Extractor:
     def _filled(self, buffer, params, batch_stats, images, row_ids, at, *, augmented):
         size = self._config.model.input_size
         if augmented:
-            # The key of the augmentation in `training.step.train_step`, with the view for the step.
-            key = jax.random.split(jax.random.key(self._config.seed), 3)[0]
-            keys = affine.example_keys(key, at[0], row_ids)
+            # The view stands for the step.
+            keys = augmentation_keys(self._config.seed, at[0], row_ids)
             inputs = affine.augment(images, keys, affine.Augmentation(**self._config.augment), size)
         else:
             inputs = affine.resize(images, size)

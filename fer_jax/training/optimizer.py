@@ -1,14 +1,10 @@
 """The optimizer and its learning rate schedule, from the config and the table of what trains."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import optax
 from ml_collections import ConfigDict
 
-from fer_jax.params.trainable import FreezeTable, Group
-from fer_jax.params.tree import overlay, select
+from fer_jax.params.trainable import FROZEN, Group, TrainableTable
 
 
 def learning_rate_schedule(config: ConfigDict, *, total_steps: int, steps_per_epoch: int) -> optax.Schedule:
@@ -29,60 +25,36 @@ def is_decayed(path: tuple, _leaf) -> bool:
     return path[-1] == jax.tree_util.DictKey("kernel")
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Adam as in Table 1 of the paper; with `weight_decay` AdamW on the kernels, with `gradient_clip_norm` clipped.
-
-    Adam's constants are the defaults of Keras, which the paper used (epsilon 1e-7).
-    """
-    return optax.chain(*_clipping(config), *_adam(config, schedule))
-
-
-def make_table_optimizer(
-    config: ConfigDict, schedule: optax.Schedule, table: FreezeTable, *, epoch: int, steps_per_epoch: int
+def make_optimizer(
+    config: ConfigDict, schedule: optax.Schedule, table: TrainableTable, *, epoch: int, steps_per_epoch: int
 ) -> optax.GradientTransformation:
-    """`make_optimizer` for what trains by `table`, with the updates of `epoch` (from 1).
+    """Return the optimizer of `epoch` (from 1) over all parameters, by the table of what trains.
 
-    Its `init` takes the parameters that train in any epoch, its `update` those that train in `epoch` and their
-    gradients, of which the clipping takes the norm. Its state has the same structure in all epochs. Each group of the
-    table has moments and a step count of its own, which stand still until its first epoch: so Adam's correction for
-    the start of its averages begins where the group does. The learning rate is the schedule's at the step of the run,
-    times the factor of the group.
+    It is `optax.partition` over the labels of the table, after a clipping of the gradient's global norm if
+    `config.gradient_clip_norm` asks for one. Each group of the table has an Adam of its own, as in Table 1 of the paper
+    (AdamW on the kernels with `config.weight_decay`), at the learning rate of the run's step times the factor of the
+    group; frozen parameters have `optax.set_to_zero` and therefore no state. A group that begins after `epoch` keeps
+    its state and has updates of zero, so that Adam's bias correction begins where the group does.
+
+    The state has the same structure in all epochs. Gradients of parameters that do not train in `epoch` must be zero.
     """
-    if table.groups == (Group(rate=1.0, first_epoch=1),):
-        return make_optimizer(config, schedule)
 
     def shifted(group: Group) -> optax.Schedule:
         start = (group.first_epoch - 1) * steps_per_epoch
         return lambda count: group.rate * schedule(start + count)
 
-    transforms = {group: optax.chain(*_adam(config, shifted(group))) for group in table.groups}
-    return optax.chain(*_clipping(config), _by_group(transforms, table, epoch))
+    transforms = {FROZEN: optax.set_to_zero()}
+    for group in table.groups:
+        adam = optax.chain(*_adam(config, shifted(group)))
+        transforms[group.label] = adam if group.first_epoch <= epoch else _not_begun(adam)
+    return optax.chain(*_clipping(config), optax.partition(transforms, table.labels()))
 
 
-def _by_group(
-    transforms: Mapping[Group, optax.GradientTransformation], table: FreezeTable, epoch: int
-) -> optax.GradientTransformation:
-    """Each group by its own transformation, as in `optax.partition`, but those that begin after `epoch` left alone."""
-
-    def label(group: Group) -> str:
-        return f"rate {group.rate:g} from epoch {group.first_epoch}"
-
-    def members(tree: Any, group: Group) -> Any:
-        return select(tree, lambda path: table.group(path) == group)
-
-    def init(params):
-        return {label(group): transform.init(members(params, group)) for group, transform in transforms.items()}
-
-    def update(gradients, state, params=None):
-        updates, state = {}, dict(state)
-        for group, transform in transforms.items():
-            if group.first_epoch <= epoch:
-                parts = members(gradients, group), state[label(group)], members(params, group)
-                part, state[label(group)] = transform.update(*parts)
-                updates = overlay(updates, part)
-        return updates, state
-
-    return optax.GradientTransformation(init, update)
+def _not_begun(transform: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The state of `transform`, which waits, and updates of zero."""
+    return optax.GradientTransformation(
+        transform.init, lambda updates, state, params=None: (optax.tree.zeros_like(updates), state)
+    )
 
 
 def _clipping(config: ConfigDict) -> list[optax.GradientTransformation]:
@@ -90,6 +62,7 @@ def _clipping(config: ConfigDict) -> list[optax.GradientTransformation]:
 
 
 def _adam(config: ConfigDict, schedule: optax.Schedule) -> list[optax.GradientTransformation]:
+    # Epsilon is the default of Keras, which the paper used.
     transforms = [optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-7)]
     if config.weight_decay:
         transforms.append(

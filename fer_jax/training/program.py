@@ -1,6 +1,13 @@
-"""The training step of `train.py` for a config and a mesh, built from shapes alone or with arrays to run it on."""
+"""From a config, the shape of the data and a mesh to the programs of a run: the one place that assembles them.
+
+`train.py`, the benchmark, the compile check and the tests build a `TrainProgram`; each then takes from it what it runs,
+lowers or compiles.
+"""
 
 import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,96 +15,223 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from fer_jax.data.resident import ResidentSplit
+from fer_jax.augment import affine
+from fer_jax.augment.keys import augmentation_keys
+from fer_jax.data.dataset import Dataset
+from fer_jax.data.fer2013 import IMAGE_SIZE, PUBLISHED_COUNTS
+from fer_jax.data.resident import Batch, ResidentSplit, fetch_batch, steps_per_epoch
 from fer_jax.expressions import NUM_EXPRESSIONS
+from fer_jax.models.backbone import BackboneSpec
 from fer_jax.models.build import model_spec
-from fer_jax.models.fernet import BACKBONES, FerNetSpec
-from fer_jax.params.trainable import FreezeTable, resolve
-from fer_jax.params.tree import select
-from fer_jax.runtime import sharding as meshes
-from fer_jax.training.cached_features import check_cached_views
-from fer_jax.training.depthwise_tuning import tune
-from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
-from fer_jax.training.state import TrainState, model_definition
-from fer_jax.training.step import TrainMetrics, jit_epoch_step
-
-FER2013_TRAINING_IMAGES = 28709
-"""Images of the Training split, which every device holds."""
-
-FER2013_VALIDATION_IMAGES = 3589
-"""Images of PublicTest, which is evaluated after each epoch (Goodfellow et al. 2013)."""
+from fer_jax.models.fernet import BACKBONES, FerNet, FerNetSpec
+from fer_jax.params.trainable import TrainableTable, resolve
+from fer_jax.runtime.sharding import check_batch_size, place, replicated, split_batch
+from fer_jax.training.cached_features import check_cached_views, classify_features, features_as_they_are
+from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from fer_jax.training.state import TrainState, create_model, create_state, model_definition
+from fer_jax.training.step import StepDefinition, TrainMetrics, train_step
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainProgram:
-    """A jitted training step, what it was made of, and the shapes of its arguments, placed on `mesh`.
+class DataShape:
+    """What the programs of a run depend on in its data.
 
-    `graphdef` is that of the whole network in evaluation; `table` says what trains in the step.
+    Attributes:
+      num_train: images of the training split.
+      image_shape: (size, size) of gray images, (size, size, 3) of RGB, in pixels.
+      num_classes: outputs of the network.
+    """
+
+    num_train: int
+    image_shape: tuple[int, ...]
+    num_classes: int
+
+    @classmethod
+    def of(cls, data: Dataset) -> "DataShape":
+        """Return the shape of `data`."""
+        return cls(len(data.train), data.image_shape, len(data.class_names))
+
+
+FER2013_SHAPE = DataShape(sum(PUBLISHED_COUNTS["train"]), (IMAGE_SIZE, IMAGE_SIZE), NUM_EXPRESSIONS)
+"""Of the published FER2013."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainProgram:
+    """All that a config determines about the training of a run.
+
+    Attributes:
+      config: of the run.
+      data_shape: of its data.
+      mesh: the devices that train.
+      spec: the network.
+      graphdef: the network in evaluation.
+      params: the shapes and placement of the parameters, nested dicts of `jax.ShapeDtypeStruct`.
+      batch_stats: those of the running statistics.
+      table: what trains, when and how fast.
+      schedule: the learning rate by step.
     """
 
     config: ConfigDict
+    data_shape: DataShape
     mesh: jax.sharding.Mesh
     spec: FerNetSpec
     graphdef: nnx.GraphDef
-    optimizer: optax.GradientTransformation
-    table: FreezeTable
-    step: jax.stages.Wrapped
-    state: TrainState
-    metrics: TrainMetrics
-    data: ResidentSplit
-    order: jax.ShapeDtypeStruct
+    params: dict
+    batch_stats: dict
+    table: TrainableTable
+    schedule: optax.Schedule
+
+    @classmethod
+    def build(
+        cls,
+        config: ConfigDict,
+        data_shape: DataShape,
+        mesh: jax.sharding.Mesh,
+        backbones: Sequence[BackboneSpec] | None = None,
+    ) -> "TrainProgram":
+        """Assemble the programs of a run: nothing is computed or compiled yet.
+
+        Args:
+          config: a checked config.
+          data_shape: of the data to train on.
+          mesh: the devices, which need not exist on this machine.
+          backbones: as their initial weights want them; by default those that `config.model.backbones` names.
+
+        Raises:
+          InputError: for a batch that cannot be split over the mesh or is larger than the training split, a table of
+            what trains that does not fit the network, and cached features where a backbone trains.
+        """
+        check_batch_size(config.train.batch_size, mesh, "train.batch_size")
+        steps = steps_per_epoch(data_shape.num_train, config.train.batch_size)
+        if backbones is None:
+            backbones = [BACKBONES[name] for name in config.model.backbones]
+        spec = model_spec(config, backbones, data_shape.num_classes)
+        graphdef, params, batch_stats = model_definition(spec, replicated(mesh))
+        table = resolve(config.train.parameters, config.train.epochs, params)
+        check_cached_views(config, table)
+        total = steps * config.train.epochs
+        schedule = learning_rate_schedule(config.optimizer, total_steps=total, steps_per_epoch=steps)
+        return cls(config, data_shape, mesh, spec, graphdef, params, batch_stats, table, schedule)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return steps_per_epoch(self.data_shape.num_train, self.config.train.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps_per_epoch * self.config.train.epochs
+
+    def optimizer(self, epoch: int = 1) -> optax.GradientTransformation:
+        """Return the optimizer of `epoch` (from 1), over all parameters."""
+        return make_optimizer(
+            self.config.optimizer, self.schedule, self.table, epoch=epoch, steps_per_epoch=self.steps_per_epoch
+        )
+
+    def initial_state(self, backbones: Mapping[str, tuple[dict, dict]] | None = None) -> TrainState:
+        """Return the state before the first step, on the devices of the mesh.
+
+        `backbones` gives parameters and running statistics by the name of a backbone; the rest of the network is
+        initialised from the seed of the config.
+        """
+        params, batch_stats = create_model(self.spec, self.config.seed)
+        for name, (backbone_params, backbone_stats) in (backbones or {}).items():
+            params["backbones"][name] = backbone_params
+            batch_stats["backbones"][name] = backbone_stats
+        return self.state_of(params, batch_stats)
+
+    def state_of(self, params: dict, batch_stats: dict) -> TrainState:
+        """Return the state before the first step that begins with these parameters and running statistics."""
+        return create_state(
+            params,
+            batch_stats,
+            self.optimizer(),
+            replicated(self.mesh),
+            ever_trains=self.table.ever_trains,
+            average=self.config.train.ema_decay > 0,
+        )
+
+    def state_shapes(self) -> TrainState:
+        """Return the shapes and placement of the state, without its moving averages."""
+        opt_state = jax.eval_shape(self.optimizer().init, self.params)
+        return TrainState(self._integers(), self.params, self.batch_stats, self._placed(opt_state))
+
+    def no_metrics(self) -> TrainMetrics:
+        """Return metrics that have seen no step, on the devices of the mesh."""
+        return place(TrainMetrics.empty(), replicated(self.mesh))
+
+    @functools.cached_property
+    def merge_metrics(self) -> Callable[[TrainMetrics, TrainMetrics], TrainMetrics]:
+        """The jitted merge of metrics of earlier steps with those of later ones."""
+        return jax.jit(lambda earlier, later: earlier.merge(later), out_shardings=replicated(self.mesh))
+
+    def resident_shapes(self) -> tuple[ResidentSplit, jax.ShapeDtypeStruct]:
+        """Return the shapes of what a step takes from data on the devices: the training split and an epoch's order."""
+        n, shape = self.data_shape.num_train, self.data_shape.image_shape
+        pixels = jax.ShapeDtypeStruct((n, math.prod(shape)), jnp.uint8, sharding=replicated(self.mesh))
+        data = ResidentSplit(pixels, self._integers(n), self._integers(n), shape)
+        return data, self._integers(self.steps_per_epoch, self.config.train.batch_size)
+
+    def definition(self, epoch: int = 1) -> StepDefinition:
+        """Return what is fixed in the steps of `epoch` (from 1): the same until the next of `table.phase_starts`."""
+        config = self.config
+        trains = functools.partial(self.table.trains, epoch=epoch)
+        graphdef, *_ = model_definition(self.spec, replicated(self.mesh), trains)
+        on_features = config.train.cached_views > 0
+        return StepDefinition(
+            graphdef=graphdef,
+            trains=trains,
+            optimizer=self.optimizer(epoch),
+            prepare=features_as_they_are if on_features else augmented_images(config),
+            forward=classify_features if on_features else FerNet.__call__,
+            label_smoothing=config.train.label_smoothing,
+            mixup_alpha=config.train.mixup_alpha,
+            ema_decay=config.train.ema_decay,
+            seed=config.seed,
+        )
+
+    def step(self, epoch: int = 1, fetch: Callable[..., Batch] | None = None) -> jax.stages.Wrapped:
+        """Return the jitted step of `epoch` (from 1): (state, metrics, *arguments) -> (state, metrics).
+
+        `fetch(step, *arguments)` gives the batch of a step, by default from data on the devices
+        (`fer_jax.data.resident.fetch_batch`). The step consumes the state and the metrics.
+        """
+        fetch = fetch or functools.partial(fetch_batch, sharding=split_batch(self.mesh))
+        return jit_step(self.definition(epoch), fetch, self.mesh)
 
     def lower(self) -> jax.stages.Lowered:
-        """The step, lowered for the devices of the mesh: nothing is computed, none of them need exist here."""
-        return self.step.lower(self.state, self.metrics, self.data, self.order)
+        """Return the first epoch's step on resident data, lowered: none of the devices of the mesh need exist here."""
+        metrics = self._placed(jax.eval_shape(TrainMetrics.empty))
+        return self.step().lower(self.state_shapes(), metrics, *self.resident_shapes())
+
+    def _placed(self, tree):
+        sharding = replicated(self.mesh)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+    def _integers(self, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=replicated(self.mesh))
 
 
-def train_program(
-    config: ConfigDict,
-    mesh: jax.sharding.Mesh,
-    *,
-    num_images: int = FER2013_TRAINING_IMAGES,
-    image_size: int = 48,
-) -> TrainProgram:
-    """The step that `train.py` compiles for `config` on `mesh`, with `num_images` resident training images.
+def augmented_images(config: ConfigDict) -> Callable[[Batch, jax.Array], jax.Array]:
+    """Return the function from a batch and a step to its augmented images.
 
-    It is that of the first epoch, where `config.train.parameters` lets more train later.
-
-    Raises:
-      InputError: where the batch cannot be split over the mesh, for a table of what trains that does not fit the
-        network, and for cached features where a backbone trains.
+    float32 [n, input_size, input_size], or [n, input_size, input_size, 3] of RGB images, in 0..255.
     """
-    batch_size = config.train.batch_size
-    meshes.check_batch_size(batch_size, mesh, "train.batch_size")
-    replicated = meshes.replicated(mesh)
-    backbones = [BACKBONES[name] for name in config.model.backbones]
-    spec = model_spec(config, backbones, NUM_EXPRESSIONS, tune(config, backbones, mesh).choices)
-    graphdef, params, batch_stats = model_definition(spec, replicated)
-    table = resolve(config.train.parameters, config.train.epochs, params)
-    check_cached_views(config, table)
-    steps = max(1, num_images // batch_size)
-    schedule = learning_rate_schedule(config.optimizer, total_steps=steps * config.train.epochs, steps_per_epoch=steps)
-    first_epoch = {"epoch": 1, "steps_per_epoch": steps}
-    optimizer = make_table_optimizer(config.optimizer, schedule, table, **first_epoch)
-    trained = select(params, table.ever_trains)
+    augmentation = affine.Augmentation(**config.augment)
 
-    def placed(tree):
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), tree)
+    def prepare(batch: Batch, step: jax.Array) -> jax.Array:
+        keys = augmentation_keys(config.seed, step, batch.row_ids)
+        return affine.augment(batch.images, keys, augmentation, config.model.input_size)
 
-    def integers(*shape):
-        return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=replicated)
+    return prepare
 
-    pixels = jax.ShapeDtypeStruct((num_images, image_size**2), jnp.uint8, sharding=replicated)
-    return TrainProgram(
-        config=config,
-        mesh=mesh,
-        spec=spec,
-        graphdef=graphdef,
-        optimizer=optimizer,
-        table=table,
-        step=jit_epoch_step(config, spec, table, schedule, **first_epoch, mesh=mesh),
-        state=TrainState(integers(), params, batch_stats, placed(jax.eval_shape(optimizer.init, trained))),
-        metrics=placed(jax.eval_shape(TrainMetrics.empty)),
-        data=ResidentSplit(pixels, integers(num_images), integers(num_images), (image_size, image_size)),
-        order=integers(steps, batch_size),
-    )
+
+def jit_step(definition: StepDefinition, fetch: Callable[..., Batch], mesh: jax.sharding.Mesh) -> jax.stages.Wrapped:
+    """Return `train_step` of `definition` on the batches of `fetch(step, *arguments)`, jitted for a mesh."""
+
+    def step(state, metrics, *arguments):
+        return train_step(state, metrics, fetch(state.step, *arguments), definition)
+
+    return jax.jit(step, donate_argnums=(0, 1), out_shardings=replicated(mesh))

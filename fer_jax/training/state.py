@@ -11,7 +11,7 @@ from flax import nnx
 
 from fer_jax.models.fernet import FerNet, FerNetSpec, freeze_modules
 from fer_jax.params.tree import Path, leaves_by_path, overlay, select, select_like
-from fer_jax.runtime.placement import place
+from fer_jax.runtime.sharding import place
 
 
 @jax.tree_util.register_dataclass
@@ -97,8 +97,9 @@ def create_state(
 ) -> TrainState:
     """The state before the first step, placed on the devices of `sharding`.
 
-    Parameters that train in some epoch, by `ever_trains` of their path, have optimizer state; with `average` they and
-    the running statistics of their modules have moving averages, which begin at their first values.
+    `optimizer` is one of all parameters, which keeps no state for the frozen ones. With `average` the parameters that
+    train in some epoch, by `ever_trains` of their path, and the running statistics of their modules have moving
+    averages, which begin at their first values.
     """
     trained = select(params, ever_trains)
     averages = None
@@ -107,5 +108,5 @@ def create_state(
         averages = {"params": trained, "batch_stats": select(batch_stats, lambda path: path[:-1] in modules)}
         # Buffers of their own: the step gives those of its arguments away.
         averages = jax.tree.map(jnp.copy, averages)
-    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, jax.jit(optimizer.init)(trained), averages)
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, jax.jit(optimizer.init)(params), averages)
     return place(state, sharding)

@@ -17,11 +17,11 @@ from fer_jax.augment.affine import (
     _interpolate_by_gather,
     affine_resize,
     augment,
-    example_keys,
     random_affine,
     resize,
     row_margin,
 )
+from fer_jax.augment.keys import augmentation_keys
 from fer_jax.errors import InputError
 
 SIZE = 48
@@ -181,7 +181,7 @@ def test_margin_holds_the_farthest_corner(rotation):
 def augmented(data, seed, step, ids, output_size=64):
     @jax.jit
     def of_step(data, step, ids):
-        return augment(data[ids], example_keys(jax.random.key(seed), step, ids), Augmentation(), output_size)
+        return augment(data[ids], augmentation_keys(seed, step, ids), Augmentation(), output_size)
 
     return np.asarray(of_step(data, step, np.asarray(ids, np.int32)))
 
@@ -200,11 +200,12 @@ def test_an_example_is_augmented_alike_on_two_devices():
     program = """
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from fer_jax.augment.affine import Augmentation, augment, example_keys
+from fer_jax.augment.affine import Augmentation, augment
+from fer_jax.augment.keys import augmentation_keys
 
 @jax.jit
 def augmented(images, ids):
-    return augment(images, example_keys(jax.random.key(0), 5, ids), Augmentation(), 64)
+    return augment(images, augmentation_keys(0, 5, ids), Augmentation(), 64)
 
 images = np.random.default_rng(0).integers(0, 256, (6, 48, 48), dtype=np.uint8)
 ids = np.arange(6, dtype=np.int32)
@@ -232,7 +233,7 @@ def test_no_gather_is_compiled():
     images, ids, step = noise(4), np.arange(4, dtype=np.int32), np.int32(9)
 
     def with_map(images, step, ids):
-        return augment(images, example_keys(jax.random.key(0), step, ids), Augmentation(), 96)
+        return augment(images, augmentation_keys(0, step, ids), Augmentation(), 96)
 
     assert indexing_operations(with_map, images, step, ids) == set()
     assert indexing_operations(lambda images: resize(images, 96), images) == set()
@@ -291,7 +292,7 @@ def test_sum_and_gather_agree_at_whole_pixels_and_between():
 @pytest.mark.parametrize("size", [48, 80])
 def test_each_channel_is_augmented_as_a_gray_image(size):
     images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
-    keys = example_keys(jax.random.key(0), 3, np.arange(4))
+    keys = augmentation_keys(0, 3, np.arange(4))
     for augmentation in (Augmentation(), NO_AUGMENTATION):
         found = augment(images, keys, augmentation, 56)
         for channel in range(3):

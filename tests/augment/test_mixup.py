@@ -10,14 +10,15 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from fer_jax.augment.affine import NO_AUGMENTATION, example_keys, resize
+from fer_jax.augment.affine import NO_AUGMENTATION, resize
+from fer_jax.augment.keys import mixup_keys
 from fer_jax.augment.mixup import mix, mixing_weights
 from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
-from fer_jax.models.build import model_spec
 from fer_jax.runtime import sharding as meshes
-from fer_jax.training.state import create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, cross_entropy, jit_train_step
+from fer_jax.training.program import DataShape, TrainProgram
+from fer_jax.training.state import create_model
+from fer_jax.training.step import cross_entropy
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
@@ -63,29 +64,20 @@ def test_step_mixes_images_and_targets(make_tiny_config, mini_backbone):
     config.augment.update(dataclasses.asdict(NO_AUGMENTATION))
     config.model.dropout = 0.0
     config.train.update(mixup_alpha=0.5, label_smoothing=0.1)
-    mesh = meshes.make_mesh()
-    spec = model_spec(config, [mini_backbone], 7)
-
     # With a frozen backbone the step compiles in no time, and its features are those of evaluation.
-    def trains(path):
-        return path[0] == "classifier"
-
-    graphdef, *_ = model_definition(spec, meshes.replicated(mesh), trains)
-    params, batch_stats = create_model(spec, config.seed)
+    config.train.parameters = ("classifier/**: train", "backbones/**: freeze")
+    mesh = meshes.make_mesh()
+    program = TrainProgram.build(config, DataShape(16, (48, 48), 7), mesh, [mini_backbone])
+    params, batch_stats = create_model(program.spec, config.seed)
     faces = synthetic_faces(16, 7, 7, seed=0).train
     data = resident.to_device(faces, meshes.replicated(mesh))
 
-    # The third of the keys that the seed is split into; the first is for augmentation, the second for the model.
-    key = jax.random.split(jax.random.key(config.seed), 3)[2]
-    weights = mixing_weights(example_keys(key, 0, data.row_ids), 0.5)
+    weights = mixing_weights(mixup_keys(config.seed, 0, data.row_ids), 0.5)
     images = mix(resize(jnp.asarray(faces.images), 32), weights)
-    logits = jax.jit(lambda images: nnx.merge(graphdef, params, batch_stats)(images))(images)
+    logits = jax.jit(lambda images: nnx.merge(program.graphdef, params, batch_stats)(images))(images)
     targets = mix(optax.smooth_labels(jax.nn.one_hot(data.labels, 7), 0.1), weights)
     expected = optax.softmax_cross_entropy(logits, targets).mean()
 
-    optimizer = optax.sgd(0.1)
-    state = create_state(params, batch_stats, optimizer, meshes.replicated(mesh), ever_trains=trains)
-    step = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh, trains=trains)
     order = jax.device_put(np.arange(16, dtype=np.int32)[None], meshes.replicated(mesh))
-    _, metrics = step(state, jax.device_put(TrainMetrics.empty(), meshes.replicated(mesh)), data, order)
+    _, metrics = program.step()(program.initial_state(), program.no_metrics(), data, order)
     assert float(metrics.compute()["loss"]) == pytest.approx(float(expected), rel=1e-4)

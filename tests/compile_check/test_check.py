@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fer_jax.augment import affine
+from fer_jax.augment.keys import augmentation_keys
 from fer_jax.compile_check import check, hlo, topology
 from fer_jax.compile_check.check import CompiledStep, check_collectives, compile_step, report
 from fer_jax.compile_check.cost import ProgramCost
@@ -17,7 +18,7 @@ from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
 from fer_jax.runtime.sharding import make_mesh, replicated, split_batch
-from fer_jax.training.program import train_program
+from fer_jax.training.program import DataShape, TrainProgram
 
 LIMITS = Peak("made up", {"float32": 1e12}, bytes_per_second=1e11, memory_bytes=2**30)
 
@@ -77,12 +78,12 @@ def test_chip_without_limits_is_refused(make_tiny_config):
 
 
 def test_input_alone_is_what_the_network_of_the_step_sees(make_tiny_config):
-    program = train_program(make_tiny_config(), make_mesh(), num_images=32)
+    program = TrainProgram.build(make_tiny_config(), DataShape(32, (48, 48), 7), make_mesh())
     faces = synthetic_faces(32, 7, 7, seed=0).train
     data = resident.to_device(faces, replicated(program.mesh))
     ids = jax.device_put(np.arange(16, 32, dtype=np.int32), split_batch(program.mesh))
     (found,) = lower_input(program).compile()(data, ids, jnp.int32(3))
-    keys = affine.example_keys(jax.random.key(0), 3, faces.row_ids[16:])
+    keys = augmentation_keys(0, 3, faces.row_ids[16:])
     images = affine.augment(faces.images[16:], keys, affine.Augmentation(), 32)
     # The preprocessing of the tiny backbone, written out.
     expected = np.repeat((np.asarray(images)[..., None] - 127.5) / 63.75, 3, axis=-1)

@@ -50,11 +50,11 @@ _ONE_OF_TWO = """
 import json, os, signal, sys, time
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
-from fer_jax.runtime.placement import place
+from fer_jax.runtime.sharding import place
 from fer_jax.errors import InputError
 from fer_jax.training import hosts, mesh as meshes
 from fer_jax.config.defaults import default_config
-from fer_jax.runtime.placement import place
+from fer_jax.runtime.sharding import place
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.runs.checkpoint import Checkpoints

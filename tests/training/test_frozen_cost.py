@@ -12,14 +12,10 @@ import pytest
 from fer_jax.config.loading import load_config
 from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
-from fer_jax.inference.predictor import predict_step
-from fer_jax.models.build import model_spec
-from fer_jax.models.fernet import BACKBONES
-from fer_jax.params.trainable import resolve, state_bytes
+from fer_jax.inference.predictor import predict_images, predict_rows
+from fer_jax.params.trainable import state_bytes
 from fer_jax.runtime import sharding as meshes
-from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
-from fer_jax.training.state import create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, jit_epoch_step
+from fer_jax.training.program import DataShape, TrainProgram
 
 ROUNDS, STEPS, BATCH, SIZE = 7, 2, 16, 96
 
@@ -30,20 +26,14 @@ class Runner:
     def __init__(self, path):
         config = load_config([f"--config={path}", f"--config.model.input_size={SIZE}", "--config.init=scratch"])
         config.train.batch_size = BATCH
-        self.mesh = meshes.make_mesh()
+        self.program = TrainProgram.build(config, DataShape(BATCH, (48, 48), 7), meshes.make_mesh())
+        self.mesh = self.program.mesh
         replicated = meshes.replicated(self.mesh)
-        self.spec = model_spec(config, [BACKBONES[name] for name in config.model.backbones], 7)
-        params, batch_stats = create_model(self.spec, 0)
-        table = resolve(config.train.parameters, config.train.epochs, params)
-        schedule = learning_rate_schedule(config.optimizer, total_steps=1000, steps_per_epoch=100)
-        optimizer = make_table_optimizer(config.optimizer, schedule, table, epoch=1, steps_per_epoch=100)
-        self.state = create_state(params, batch_stats, optimizer, replicated, ever_trains=table.ever_trains)
-        self.metrics = jax.device_put(TrainMetrics.empty(), replicated)
+        self.state, self.metrics = self.program.initial_state(), self.program.no_metrics()
         self.faces = synthetic_faces(BATCH, 7, 7, seed=0).train
         self.data = resident.to_device(self.faces, replicated)
         self.order = jax.device_put(np.arange(BATCH, dtype=np.int32)[None], replicated)
-        step = jit_epoch_step(config, self.spec, table, schedule, epoch=1, steps_per_epoch=100, mesh=self.mesh)
-        self.step = step.lower(self.state, self.metrics, self.data, self.order).compile()
+        self.step = self.program.step().lower(self.state, self.metrics, self.data, self.order).compile()
         self.flops = self.step.cost_analysis()["flops"]
 
     def seconds(self):
@@ -61,10 +51,8 @@ def test_frozen_hybrid_takes_a_fraction_of_the_time(repository):
     frozen = Runner(repository / "configs" / "hybrid_imagenet_frozen.py")
     whole = Runner(repository / "configs" / "hybrid_imagenet_finetuned.py")
 
-    graphdef, *_ = model_definition(frozen.spec, meshes.replicated(frozen.mesh))
-    predict = functools.partial(
-        predict_step, graphdef=graphdef, input_size=SIZE, batch_sharding=meshes.split_batch(frozen.mesh)
-    )
+    images_to_logits = functools.partial(predict_images, graphdef=frozen.program.graphdef, input_size=SIZE)
+    predict = functools.partial(predict_rows, images_to_logits, sharding=meshes.split_batch(frozen.mesh))
     arguments = frozen.state.params, frozen.state.batch_stats, jnp.asarray(frozen.faces.images), frozen.order[0]
     forward = jax.jit(predict).lower(*arguments).compile().cost_analysis()["flops"]
     # In training a matrix product is done three times, once in the forward pass; Adam takes some 15 operations.

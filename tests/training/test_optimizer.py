@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fer_jax.config.defaults import default_config
+from fer_jax.params.trainable import resolve
 from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from fer_jax.training.step import cross_entropy
 
@@ -38,10 +39,16 @@ PARAMS = {"layer": {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([3.0])}}
 GRADIENTS = {"layer": {"kernel": jnp.array([0.3, -0.4]), "bias": jnp.array([1.2])}}
 
 
+def optimizer_of(config):
+    table = resolve(("**: train",), 1, PARAMS)
+    schedule = learning_rate_schedule(config, total_steps=10, steps_per_epoch=1)
+    return make_optimizer(config, schedule, table, epoch=1, steps_per_epoch=1)
+
+
 def first_update(**changes):
     config = default_config().optimizer
     config.update(changes)
-    optimizer = make_optimizer(config, learning_rate_schedule(config, total_steps=10, steps_per_epoch=1))
+    optimizer = optimizer_of(config)
     updates, _ = optimizer.update(GRADIENTS, optimizer.init(PARAMS), PARAMS)
     return updates["layer"]
 
@@ -62,9 +69,9 @@ def test_weight_decay_acts_on_kernels_alone():
 def test_clipping_scales_the_whole_gradient_to_the_norm():
     config = default_config().optimizer
     config.gradient_clip_norm = 0.65  # half of the gradient's norm, sqrt(0.09 + 0.16 + 1.44) = 1.3
-    optimizer = make_optimizer(config, learning_rate_schedule(config, total_steps=10, steps_per_epoch=1))
+    optimizer = optimizer_of(config)
     _, state = optimizer.update(GRADIENTS, optimizer.init(PARAMS), PARAMS)
-    first_moment = state[1].mu["layer"]
+    first_moment = state[-1].inner_states["rate 1.0 from epoch 1"].inner_state[0].mu["layer"]
     np.testing.assert_allclose(first_moment["kernel"], 0.1 * 0.5 * np.array([0.3, -0.4]), rtol=1e-5)
     np.testing.assert_allclose(first_moment["bias"], 0.1 * 0.5 * np.array([1.2]), rtol=1e-5)
 

@@ -1,5 +1,6 @@
 """The training step: deterministic, the same on any number of devices, and able to learn."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,10 +17,9 @@ from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.models.backbone import BackboneSpec, Preprocessing, Stage
 from fer_jax.models.build import model_spec
-from fer_jax.runtime import sharding as meshes
-from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from fer_jax.training.state import create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, jit_train_step
+from fer_jax.runtime.sharding import DATA_AXIS, make_mesh, replicated
+from fer_jax.training.program import DataShape, TrainProgram
+from fer_jax.training.state import create_model
 
 STEPS = 20
 # Adam would lift the rounding of a gradient that is zero in exact arithmetic, such as that of a bias in front of a
@@ -44,26 +44,32 @@ SMALL = BackboneSpec(
 
 def run(config, backbone, steps=STEPS, optimizer=None, mesh=None):
     """The state and the metrics after some steps on synthetic faces, and the compiled step."""
-    mesh = mesh or meshes.make_mesh()
-    replicated = meshes.replicated(mesh)
     data = synthetic_faces(64, 8, 8, seed=0)
-    spec = model_spec(config, [backbone], 7)
-    graphdef, *_ = model_definition(spec, replicated)
-    if optimizer is None:
-        schedule = learning_rate_schedule(config.optimizer, total_steps=steps, steps_per_epoch=4)
-        optimizer = make_optimizer(config.optimizer, schedule)
-    state = create_state(*create_model(spec, config.seed), optimizer, replicated)
-    train_data = resident.to_device(data.train, replicated)
-    metrics = jax.device_put(TrainMetrics.empty(), replicated)
+    config.train.epochs = max(1, steps // 4)
+    program = TrainProgram.build(config, DataShape.of(data), mesh or make_mesh(), [backbone])
+    if optimizer is not None:
+        program = WithOptimizer(**vars(program), plain=optimizer)
+    state, metrics = program.initial_state(), program.no_metrics()
+    train_data = resident.to_device(data.train, replicated(program.mesh))
 
     def order(epoch):
-        return jax.device_put(resident.epoch_order(config.seed, epoch, 64, config.train.batch_size), replicated)
+        order = resident.epoch_order(config.seed, epoch, 64, config.train.batch_size)
+        return jax.device_put(order, replicated(program.mesh))
 
-    step = jit_train_step(config, graphdef=graphdef, optimizer=optimizer, mesh=mesh)
-    step = step.lower(state, metrics, train_data, order(0)).compile()
+    step = program.step().lower(state, metrics, train_data, order(0)).compile()
     for i in range(steps):
         state, metrics = step(state, metrics, train_data, order(i // 4))
     return state, metrics, step
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WithOptimizer(TrainProgram):
+    """A program that steps by `plain` instead."""
+
+    plain: optax.GradientTransformation
+
+    def optimizer(self, epoch=1):
+        return self.plain
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +125,7 @@ test_step.run_on_devices(conftest.tiny_config(), sys.argv[3])
 def run_on_devices(config, folder):
     """Some steps on each of 1, 2, 4 and 8 devices: the state and the collectives of the step, a file each."""
     for devices in (1, 2, 4, 8):
-        mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), (meshes.DATA_AXIS,))
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), (DATA_AXIS,))
         state, _, step = run(config, SMALL, steps=6, optimizer=PLAIN, mesh=mesh)
         np.savez(f"{folder}/state{devices}.npz", **leaves(state))
         found = [(collective.opcode, collective.num_bytes) for collective in hlo.collectives(step.as_text())]
