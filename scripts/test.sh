@@ -6,6 +6,7 @@ source "$(dirname "$0")/environment.sh" "[test]"
 
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+.venv/bin/lint-imports --no-cache
 if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "$@"
 fi

@@ -10,7 +10,7 @@ from fer_jax.compile_check import hlo
 from fer_jax.compile_check.cost import ProgramCost, Roofline, largest_batch, program_cost, roofline
 from fer_jax.compile_check.devices import Peak, published_peak
 from fer_jax.compile_check.input_program import lower_input
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, first_line
 from fer_jax.training.program import FER2013_SHAPE, TrainProgram
 
 EXPECTED_COLLECTIVES = ("all-reduce",)
@@ -85,7 +85,7 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise InputError(_does_not_fit(batch_per_chip, peak, str(error).partition("\n")[0])) from None
+        raise InputError(_does_not_fit(batch_per_chip, peak, first_line(error))) from None
     seconds = time.perf_counter() - start
     cost = program_cost(compiled)
     if cost.peak_bytes > peak.memory_bytes:

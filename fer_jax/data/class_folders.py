@@ -1,10 +1,9 @@
 """Which classes the folders of an image folder stand for: the seven expressions, or classes of the data's own."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, nearest
 from fer_jax.expressions import EXPRESSIONS, label_of
 
 CLASSES = ("auto", "folders")
@@ -28,7 +27,7 @@ def decide_class_names(folder: Path, names: Sequence[str], classes: str) -> tupl
     if classes == "auto" and names and 2 * len(unknown) <= len(names):
         raise InputError(
             f"{folder / unknown[0]}: unknown class folder, while {len(names) - len(unknown)} of {len(names)} are "
-            f"expressions ({', '.join(EXPRESSIONS)}){_nearest(unknown[0], EXPRESSIONS)}; rename or remove it, "
+            f"expressions ({', '.join(EXPRESSIONS)}){nearest(unknown[0], EXPRESSIONS)}; rename or remove it, "
             f"or {_FORCE}"
         )
     if len(names) < 2:
@@ -53,7 +52,7 @@ def label_of_folder(folder: Path, class_names: Sequence[str]) -> int:
         return list(class_names).index(folder.name)
     raise InputError(
         f"{folder}: unknown class folder, expected {', '.join(class_names)}"
-        f"{_nearest(folder.name, class_names)}; rename or remove it"
+        f"{nearest(folder.name, class_names)}; rename or remove it"
     )
 
 
@@ -63,9 +62,3 @@ def _is_expression(name: str) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    by_lower = {other.lower(): other for other in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[found[0]]!r}?" if found else ""

@@ -7,7 +7,7 @@ import numpy as np
 
 from fer_jax.data.dataset import SPLITS, Dataset, check_no_split_empty, from_rows
 from fer_jax.data.fer2013 import IMAGE_SIZE, USAGE_OF_SPLIT
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, shown
 from fer_jax.expressions import EXPRESSIONS, NUM_EXPRESSIONS
 
 _COLUMNS = ("emotion", "pixels", "usage")
@@ -45,11 +45,11 @@ def read_csv(path: str | Path) -> Dataset:
                 label, pixels, usage = (fields[column].strip() for column in columns)
                 if label not in _LABELS:
                     raise InputError(
-                        f"{where}: emotion {_shown(label)}, expected a label from 0 ({EXPRESSIONS[0]}) "
+                        f"{where}: emotion {shown(label)}, expected a label from 0 ({EXPRESSIONS[0]}) "
                         f"to {NUM_EXPRESSIONS - 1} ({EXPRESSIONS[-1]})"
                     )
                 if usage not in _SPLIT_INDEX:
-                    raise InputError(f"{where}: Usage {_shown(usage)}, expected one of {', '.join(_SPLIT_INDEX)}")
+                    raise InputError(f"{where}: Usage {shown(usage)}, expected one of {', '.join(_SPLIT_INDEX)}")
                 images.append(_pixels(pixels, where))
                 labels.append(_LABELS[label])
                 splits.append(_SPLIT_INDEX[usage])
@@ -75,7 +75,7 @@ def _header(fields: list[str], path: Path) -> tuple[list[int], int]:
         if names.count(column) != 1:
             raise InputError(
                 f"{path} (line 1): {names.count(column)} columns named {column!r} in the header "
-                f"{_shown(','.join(fields))}, expected emotion, pixels and Usage once each"
+                f"{shown(','.join(fields))}, expected emotion, pixels and Usage once each"
             )
     return [names.index(column) for column in _COLUMNS], len(names)
 
@@ -97,13 +97,8 @@ def _pixels_one_by_one(tokens: list[str], where: str) -> np.ndarray:
     for index, token in enumerate(tokens):
         digits = token.lstrip("0") if token.isascii() and token.isdigit() else "damaged"
         if len(digits) > 3 or int(digits or 0) > 255:
-            raise InputError(f"{where}: pixel {index} is {_shown(token)}, expected a whole number from 0 to 255")
+            raise InputError(f"{where}: pixel {index} is {shown(token)}, expected a whole number from 0 to 255")
         values.append(int(digits or 0))
     if len(values) != _PIXELS:
         raise InputError(f"{where}: found {len(values)} pixels, expected {_PIXELS} ({IMAGE_SIZE} x {IMAGE_SIZE})")
     return np.array(values, np.uint8)
-
-
-def _shown(text: str) -> str:
-    """`text` in quotes, shortened: a damaged field may hold the rest of the file."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")

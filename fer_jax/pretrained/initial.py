@@ -1,11 +1,10 @@
 """What the backbones start from: `config.init` to a spec and, unless from scratch, weights for each backbone."""
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, nearest
 from fer_jax.models.backbone import BackboneSpec
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.pretrained.manifest import SOURCES, converted_place
@@ -83,10 +82,8 @@ def _place(init: str, entry: str) -> Path:
         return place
     place = user_path(entry, f"config.init={init}: {entry!r}")
     if not place.is_file():
-        near = difflib.get_close_matches(name, SOURCES, n=3, cutoff=0.4)
         raise InputError(
-            f"config.init={init}: {entry!r} is neither a file nor the name of weights "
-            f"({'nearest: ' + ', '.join(near) + '; ' if near else ''}`python scripts/convert_weights.py --list` shows "
-            "all); train without any by --config.init=scratch"
+            f"config.init={init}: {entry!r} is neither a file nor the name of weights{nearest(name, SOURCES)}; "
+            "`python scripts/convert_weights.py --list` shows all; train without any by --config.init=scratch"
         )
     return place

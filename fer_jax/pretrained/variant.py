@@ -2,7 +2,7 @@
 
 import numbers
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, shown
 from fer_jax.models.backbone import BackboneSpec
 from fer_jax.models.fernet import BACKBONES
 
@@ -15,19 +15,19 @@ def read_variant(variant: object, where: str) -> BackboneSpec:
     Raises `InputError`, which begins with `where`, for an unknown backbone and for numbers that no network can use.
     """
     if not isinstance(variant, dict):
-        raise InputError(f"{where}: {_shown(variant)}, expected the description of a backbone")
+        raise InputError(f"{where}: {shown(variant)}, expected the description of a backbone")
     name = variant.get("name")
     if not isinstance(name, str) or name not in BACKBONES:
         raise InputError(
-            f"{where}: the backbone {_shown(name)}, expected one of {', '.join(BACKBONES)}; "
+            f"{where}: the backbone {shown(name)}, expected one of {', '.join(BACKBONES)}; "
             "a newer version of this project may know it"
         )
     padding, epsilon = variant.get("padding"), variant.get("batch_norm_epsilon")
     if padding not in _PADDINGS:
-        raise InputError(f"{where}: padding {_shown(padding)}, expected {' or '.join(_PADDINGS)}; the file is damaged")
+        raise InputError(f"{where}: padding {shown(padding)}, expected {' or '.join(_PADDINGS)}; the file is damaged")
     if not (_is_number(epsilon) and 0 < epsilon < 1):
         raise InputError(
-            f"{where}: batch_norm_epsilon {_shown(epsilon)}, expected a number above 0 and below 1; the file is damaged"
+            f"{where}: batch_norm_epsilon {shown(epsilon)}, expected a number above 0 and below 1; the file is damaged"
         )
     preprocessing = variant.get("preprocessing")
     if not (
@@ -38,7 +38,7 @@ def read_variant(variant: object, where: str) -> BackboneSpec:
         and all(value > 0 for value in preprocessing["std"])
     ):
         raise InputError(
-            f"{where}: preprocessing {_shown(preprocessing)}, expected three finite numbers of mean and three of std, "
+            f"{where}: preprocessing {shown(preprocessing)}, expected three finite numbers of mean and three of std, "
             "these above 0; the file is damaged"
         )
     return BACKBONES[name].with_variant(variant)
@@ -47,8 +47,3 @@ def read_variant(variant: object, where: str) -> BackboneSpec:
 def _is_number(value: object) -> bool:
     # The bound keeps float32 from overflowing, and out what is not finite.
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 1e30
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

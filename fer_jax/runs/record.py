@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from fer_jax.config.loading import from_json
 from fer_jax.data.dataset import SPLITS
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, shown
 from fer_jax.pretrained.variant import read_variant
 from fer_jax.training import depthwise_tuning
 
@@ -53,12 +53,12 @@ def check_record(record: object, where: str) -> None:
 
 def _check_keys(found: object, rules: dict[str, tuple[Callable, str]], where: str) -> None:
     if not isinstance(found, dict):
-        raise InputError(f"{where}: {_shown(found)}, expected a JSON object; {_DAMAGED}")
+        raise InputError(f"{where}: {shown(found)}, expected a JSON object; {_DAMAGED}")
     for key, (holds, expected) in rules.items():
         if key not in found:
             raise InputError(f"{where}: {key} is missing, expected {expected}; {_DAMAGED}")
         if not holds(found[key]):
-            raise InputError(f"{where}: {key} is {_shown(found[key])}, expected {expected}; {_DAMAGED}")
+            raise InputError(f"{where}: {key} is {shown(found[key])}, expected {expected}; {_DAMAGED}")
 
 
 def _is_count(value: object) -> bool:
@@ -78,11 +78,6 @@ def _are_class_names(value: object) -> bool:
 
 def _is_image_shape(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_count, value)) and value in (2 * value[:1], [*2 * value[:1], 3])
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 _TEXT = (lambda value: isinstance(value, str), "a text")

@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, first_line
 
 # Seconds after which a silent process counts as dead, which ends the others, and that a process which ends waits for
 # the others to end. The defaults (100 and 300) would keep the devices for minutes after a crash.
@@ -53,9 +53,8 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
             *given, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT, shutdown_timeout_seconds=_SHUTDOWN_TIMEOUT
         )
     except (ValueError, RuntimeError) as error:
-        first_line = str(error).partition("\n")[0]
         raise InputError(
-            f"the processes that train together do not find each other ({first_line}); say where they are by "
+            f"the processes that train together do not find each other ({first_line(error)}); say where they are by "
             "--coordinator=HOST:PORT --num-processes=N --process-id=I, or train alone by --num-processes=1"
         ) from error
 

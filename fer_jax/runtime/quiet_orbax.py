@@ -1,18 +1,21 @@
 """What Orbax and its layers print of a checkpoint that cannot be written, beside the error that they raise."""
 
+import importlib.util
 import logging
+import os
 import sys
 
 from absl import logging as absl_logging
 
 
 def silence_orbax() -> None:
-    """Leaves the error itself, which `Checkpoints` makes one of ours, as the only word on a failed write.
+    """Leave the error itself, which `Checkpoints` makes one of ours, as the only word on a failed write.
 
     Orbax logs it with its stack; the tasks that write other arrays fail after the first one, unasked for, which asyncio
     logs; and what they tell an event loop that is closed by then, Python prints.
     """
-    absl_logging.set_verbosity(absl_logging.FATAL)
+    # Orbax has no logger of its own: it logs by absl's, as others do.
+    absl_logging.get_absl_logger().addFilter(_is_not_from_orbax)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     earlier = sys.unraisablehook
 
@@ -22,3 +25,11 @@ def silence_orbax() -> None:
             earlier(unraisable)
 
     sys.unraisablehook = hook
+
+
+# `orbax` is a namespace package, which other packages of the project may extend from other folders.
+_ORBAX = tuple(os.path.join(folder, "") for folder in importlib.util.find_spec("orbax").submodule_search_locations)
+
+
+def _is_not_from_orbax(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.CRITICAL or not record.pathname.startswith(_ORBAX)
