@@ -31,7 +31,6 @@ from fer_jax.runtime.profiling import StepTrace
 from fer_jax.runtime.run_ahead import StepsInFlight
 from fer_jax.runtime.terminal import TrainingProgress
 from fer_jax.runtime.watchdog import COMPILE_ALLOWANCE, Watchdog
-from fer_jax.training import depthwise_tuning
 from fer_jax.training.cached_features import cached_input, check_cached_views
 from fer_jax.training.nan_guard import all_finite, first_not_finite
 from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
@@ -75,8 +74,7 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
     steps_per_epoch = resident.steps_per_epoch(len(data.train), batch_size)
     total_steps = steps_per_epoch * config.train.epochs
     backbones = starting_backbones(config, data.fingerprint())
-    backbone_specs = [backbone.spec for backbone in backbones]
-    spec = model_spec(config, backbone_specs, len(data.class_names))
+    spec = model_spec(config, [backbone.spec for backbone in backbones], len(data.class_names))
     graphdef, param_shapes, _ = model_definition(spec, replicated)
     table = resolve(config.train.parameters, config.train.epochs, param_shapes)
     check_cached_views(config, table)
@@ -87,13 +85,6 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
         Watchdog(config.train.watchdog_minutes) as watchdog,
         Checkpoints(workdir) as checkpoints,
     ):
-        # ---- What the depthwise convolutions compile to, where a measurement has to say.
-        tuning = depthwise_tuning.tune_run(config, backbone_specs, mesh, workdir)
-        if tuning.choices:
-            spec = model_spec(config, backbone_specs, len(data.class_names), tuning.choices)
-            graphdef, *_ = model_definition(spec, replicated)
-            description[depthwise_tuning.KEY] = depthwise_tuning.to_json(tuning.choices)
-
         # ---- The state before the first step, on the devices.
         params, batch_stats = create_model(spec, config.seed)
         for backbone in backbones:
@@ -169,8 +160,6 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
             progress.message(_headline(data, backbones, state.params, mesh, workdir))
             progress.message(how_it_is_read)
             progress.message(what_trains)
-            if tuning.message:
-                progress.message(tuning.message)
             if restored:
                 progress.message(f"going on after step {done} of {total_steps}")
             else:

@@ -15,7 +15,6 @@ from fer_jax.models.build import model_spec
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runtime import sharding as meshes
-from fer_jax.training import depthwise_tuning
 from fer_jax.training.state import model_definition
 
 
@@ -39,8 +38,7 @@ class TrainedModel:
         self.image_shape: tuple[int, ...] = tuple(self.record["data"].get("image_shape", (IMAGE_SIZE, IMAGE_SIZE)))
         backbones = [BACKBONES[variant["name"]].with_variant(variant) for variant in self.record["backbones"]]
         self._mesh = meshes.make_mesh()
-        choices = depthwise_tuning.from_json(self.record.get(depthwise_tuning.KEY, []), str(path))
-        spec = model_spec(self.config, backbones, len(self.class_names), choices)
+        spec = model_spec(self.config, backbones, len(self.class_names))
         self._graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
         self._params, self._batch_stats = saved.restore(*model)
 

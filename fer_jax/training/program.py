@@ -16,7 +16,6 @@ from fer_jax.params.trainable import FreezeTable, resolve
 from fer_jax.params.tree import select
 from fer_jax.runtime import sharding as meshes
 from fer_jax.training.cached_features import check_cached_views
-from fer_jax.training.depthwise_tuning import tune
 from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
 from fer_jax.training.state import TrainState, model_definition
 from fer_jax.training.step import TrainMetrics, jit_epoch_step
@@ -71,7 +70,7 @@ def train_program(
     meshes.check_batch_size(batch_size, mesh, "train.batch_size")
     replicated = meshes.replicated(mesh)
     backbones = [BACKBONES[name] for name in config.model.backbones]
-    spec = model_spec(config, backbones, NUM_EXPRESSIONS, tune(config, backbones, mesh).choices)
+    spec = model_spec(config, backbones, NUM_EXPRESSIONS)
     graphdef, params, batch_stats = model_definition(spec, replicated)
     table = resolve(config.train.parameters, config.train.epochs, params)
     check_cached_views(config, table)
