@@ -5,8 +5,8 @@
     eval         the evaluation of 3,589 images, once a round, and the forward pass alone
     input        the time of a step by its parts: fetch of the batch, augmentation and resize, step, evaluation
     checkpoint   saving and restoring the state
-    depthwise    each lowering of the depthwise convolution, in the training step and by shape and direction, and what
-                 `auto` is on this device
+    depthwise    each lowering of the depthwise convolution, in the training step and by shape and direction, and the
+                 value of config.model.depthwise_lowering that is fastest on this device
     frozen       the step that trains everything, the classifier alone, and the classifier on cached features
     dispatch     steps handed to the device one by one, and several at a time
 

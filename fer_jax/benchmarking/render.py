@@ -19,7 +19,7 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
 
 
 def print_section(section: Section, console: Console) -> None:
-    """Prints a section: speeds as median with lowest and highest, then its figures, then its rows."""
+    """Prints a section: speeds as median with lowest and highest, then its figures, its rows and its note."""
     console.print(f"\n{section.title}", style="bold", highlight=False)
     if section.speeds:
         table = Table("", "img/s", "lowest to highest", "CPU ms/img", "speed")
@@ -41,6 +41,9 @@ def print_section(section: Section, console: Console) -> None:
             table.add_row(*(f"{value:.2f}" if isinstance(value, float) else str(value) for value in row.values()))
         _right_align(table)
         console.print(table)
+    if section.note:
+        # Unwrapped, so that a command line in it can be copied.
+        console.print(section.note, highlight=False, markup=False, soft_wrap=True)
 
 
 def _right_align(table: Table) -> None:

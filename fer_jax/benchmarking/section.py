@@ -21,10 +21,11 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """The result of one measurement: speeds that were taken in turn, single figures by name, or rows of a table."""
+    """The result of one measurement: speeds taken in turn, figures by name, rows of a table, and what they suggest."""
 
     what: str
     title: str
     speeds: dict[str, Speed] = dataclasses.field(default_factory=dict)
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
     rows: list[dict[str, float | str]] = dataclasses.field(default_factory=list)
+    note: str = ""

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 
 from fer_jax.augment.affine import NO_AUGMENTATION
+from fer_jax.benchmarking.depthwise import depthwise
 from fer_jax.benchmarking.dispatch import dispatch
 from fer_jax.benchmarking.frozen import frozen
 from fer_jax.benchmarking.rounds import Runner, interleave
@@ -23,14 +24,11 @@ from fer_jax.compile_check.cost import roofline
 from fer_jax.data.fer2013 import PUBLISHED_COUNTS
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.inference.predictor import even_batch_size
-from fer_jax.models.convolutions.depthwise import DIRECTIONS, FIXED, LOWERINGS
-from fer_jax.models.convolutions.timing import depthwise_shapes, lowering_seconds
-from fer_jax.models.fernet import BACKBONES
 from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import describe
 from fer_jax.runtime.compile_cache import empty_compile_cache
-from fer_jax.training.depthwise_tuning import fastest
+from fer_jax.training.program import FER2013_VALIDATION_IMAGES
 from fer_jax.training.step import TrainMetrics
 
 OURS = "fer_jax"
@@ -141,34 +139,6 @@ def checkpoint(settings: Settings) -> Section:
         "restore (s)": statistics.median(restore),
     }
     return Section("checkpoint", f"Checkpoint, median of {settings.rounds}", figures=figures)
-
-
-def depthwise(settings: Settings) -> Section:
-    """Each lowering in the whole training step, and in every distinct depthwise convolution of the backbones by itself.
-
-    The rows give milliseconds for the images of one device, direction by direction, how often the convolution occurs
-    in the network, and what `auto` is on this device: on a GPU, what these milliseconds say.
-    """
-    config = settings.config
-    runners = {}
-    for lowering in LOWERINGS:
-        variant = config.copy_and_resolve_references()
-        variant.model.depthwise_lowering = lowering
-        runners[f"training step, {lowering}"] = TrainRunner(variant)
-    speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
-    del runners
-    batch_size = config.train.batch_size // jax.device_count()
-    counted = {"rounds": settings.rounds, "calls": settings.steps}
-    rows = []
-    backbones = [BACKBONES[name] for name in config.model.backbones]
-    for shape, times in depthwise_shapes(backbones, config.model.input_size).items():
-        row, auto = {"shape": str(shape), "times": times}, []
-        for direction in DIRECTIONS:
-            found = lowering_seconds(shape, direction, batch_size, config.model.dtype, **counted)
-            row |= {f"{direction}, {lowering} (ms)": 1e3 * seconds for lowering, seconds in found.items()}
-            auto.append(FIXED.get(jax.default_backend()) or fastest(found))
-        rows.append(row | {"auto": ",".join(auto)})
-    return Section("depthwise", f"Depthwise convolutions, batch {config.train.batch_size}", speeds, rows=rows)
 
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fer_jax.models.batch_norm import BatchNorm
-from fer_jax.models.convolutions.depthwise import Choices, DepthwiseConv
+from fer_jax.models.convolutions.depthwise import DepthwiseConv
 from fer_jax.models.layers import Conv, SqueezeExcite, drop_path
 
 
@@ -93,7 +93,6 @@ class BackboneSpec:
 class BackboneOptions:
     """What the config decides for every backbone: drop path rate of the last block, BN decay, dtype, lowering.
 
-    `depthwise_choices` are not in the config: they were measured on the GPU that the network runs on, for `auto`.
     With `rematerialise` the backward pass computes what is inside a block again, from the block's input, instead of
     keeping it: a third more operations, and far less memory (`docs/performance.md`).
     """
@@ -102,7 +101,6 @@ class BackboneOptions:
     batch_norm_momentum: float = 0.99
     dtype: jnp.dtype = jnp.float32
     depthwise_lowering: str = "auto"
-    depthwise_choices: Choices = ()
     rematerialise: bool = False
 
 
@@ -149,7 +147,6 @@ class InvertedResidual(nnx.Module):
             padding=spec.padding,
             dtype=options.dtype,
             lowering=options.depthwise_lowering,
-            choices=options.depthwise_choices,
             rngs=rngs,
         )
         self.depthwise = ConvNorm(depthwise, BatchNorm(expanded, **norm), spec.activation)

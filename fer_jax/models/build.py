@@ -6,23 +6,16 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fer_jax.models.backbone import BackboneOptions, BackboneSpec
-from fer_jax.models.convolutions.depthwise import Choices
 from fer_jax.models.fernet import FerNetSpec
 
 
-def model_spec(
-    config: ConfigDict, backbones: Sequence[BackboneSpec], num_classes: int, depthwise_choices: Choices = ()
-) -> FerNetSpec:
-    """The network that a config describes, on backbones as their initial weights want them.
-
-    `depthwise_choices` are what `config.model.depthwise_lowering=auto` stands for on a GPU.
-    """
+def model_spec(config: ConfigDict, backbones: Sequence[BackboneSpec], num_classes: int) -> FerNetSpec:
+    """The network that a config describes, on backbones as their initial weights want them."""
     options = BackboneOptions(
         drop_path=config.model.drop_path,
         batch_norm_momentum=config.model.batch_norm_momentum,
         dtype=jnp.dtype(config.model.dtype),
         depthwise_lowering=config.model.depthwise_lowering,
-        depthwise_choices=depthwise_choices,
         rematerialise=config.model.rematerialise,
     )
     return FerNetSpec(

@@ -7,7 +7,6 @@ from fer_jax.config.loading import from_json
 from fer_jax.data.dataset import SPLITS
 from fer_jax.errors import InputError, shown
 from fer_jax.pretrained.variant import read_variant
-from fer_jax.training import depthwise_tuning
 
 _DAMAGED = "it is damaged, bring it back from a backup"
 
@@ -36,8 +35,6 @@ def check_description(description: object, where: str) -> None:
         from_json(description["config"])
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    # Only in those of runs for which lowerings were measured.
-    depthwise_tuning.from_json(description.get(depthwise_tuning.KEY, []), f"{where}, {depthwise_tuning.KEY}")
     for backbone in description["backbones"]:
         read_variant(backbone, where)
         _check_keys(backbone, {"initial_weights": _TEXT}, f"{where}, backbones")

@@ -6,7 +6,7 @@ import jax
 import pytest
 from rich.console import Console
 
-from fer_jax.benchmarking import dispatch, frozen, render, sections
+from fer_jax.benchmarking import depthwise, dispatch, frozen, render, sections
 from fer_jax.benchmarking.rounds import Speed, timed
 from fer_jax.benchmarking.runners import TrainRunner
 from fer_jax.benchmarking.section import Section, Settings
@@ -114,13 +114,43 @@ def test_lowerings_in_the_step_and_by_shape(settings, monkeypatch):
         built.append(config.model.depthwise_lowering)
         return timed(lambda: None, 8)
 
-    monkeypatch.setattr(sections, "TrainRunner", runner)
+    monkeypatch.setattr(depthwise, "TrainRunner", runner)
     section = SECTIONS["depthwise"](settings)
     assert built == ["native", "shift_and_add"]
     assert set(section.speeds) == {"training step, native", "training step, shift_and_add"}
     assert section.rows[0]["shape"] == "16 x 16 x 8, 3 x 3 / 1"
     assert section.rows[0]["forward, native (ms)"] > 0
-    assert section.rows[0]["auto"] == "shift_and_add,shift_and_add,shift_and_add"
+    assert section.figures["whole network: forward, native (ms)"] == pytest.approx(
+        sum(row["times"] * row["forward, native (ms)"] for row in section.rows)
+    )
+    assert "auto is shift_and_add in all directions" in section.note
+    assert section.note.endswith(
+        f"--config.model.depthwise_lowering={depthwise.fastest_lowering(depthwise.network_milliseconds(section.rows))}"
+    )
+
+
+def _milliseconds(*native, times=1):
+    """A row in which shift and add takes 2 ms in each direction, and the native convolution what is given."""
+    row = {"shape": "8 x 8", "times": times}
+    for direction, found in zip(("forward", "input gradient", "kernel gradient"), native, strict=True):
+        row |= {f"{direction}, native (ms)": found, f"{direction}, shift_and_add (ms)": 2.0}
+    return row
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([_milliseconds(1.0, 3.0, 1.5)], "native,shift_and_add,native"),
+        ([_milliseconds(1.0, 1.0, 1.0)], "native"),
+        ([_milliseconds(3.0, 3.0, 3.0)], "shift_and_add"),
+        ([_milliseconds(2.0, 2.0, 9.0)], "native,native,shift_and_add"),
+        # 1 ms lost once and 0.4 ms gained once, or gained three times.
+        ([_milliseconds(3.0, 1.0, 1.0), _milliseconds(1.6, 1.0, 1.0)], "shift_and_add,native,native"),
+        ([_milliseconds(3.0, 1.0, 1.0), _milliseconds(1.6, 1.0, 1.0, times=3)], "native"),
+    ],
+)
+def test_fastest_lowering_has_the_least_time_over_the_network(rows, expected):
+    assert depthwise.fastest_lowering(depthwise.network_milliseconds(rows)) == expected
 
 
 SPEEDS = {"fer_jax": Speed(200.0, 150.0, 210.0, 5.0, 3, 2), "torch 9": Speed(100.0, 90.0, 110.0, 9.0, 3, 2)}
@@ -132,19 +162,21 @@ ROWS = [
 def test_results_as_table_json_and_chart(tmp_path):
     found = [
         Section("train", "Training step", SPEEDS, {"compute (GFLOP an image)": 0.25}),
-        Section("depthwise", "Depthwise convolutions", rows=ROWS),
+        Section("depthwise", "Depthwise convolutions", rows=ROWS, note=f"{'a note ' * 20}--config.model.x=native"),
     ]
     console = Console(record=True, width=120)
     for section in found:
         render.print_section(section, console)
     text = console.export_text()
-    for cell in ("200.0", "150.0 to 210.0", "0.50 x", "compute (GFLOP an image)", "0.25", "8 x 8"):
+    note = "a note --config.model.x=native\n"
+    for cell in ("200.0", "150.0 to 210.0", "0.50 x", "compute (GFLOP an image)", "0.25", "8 x 8", note):
         assert cell in text
     render.write_json(tmp_path / "out" / "benchmark.json", {"device": "cpu"}, found)
     read = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert read["setting"] == {"device": "cpu"}
     assert read["results"]["train"]["speeds"]["torch 9"]["median"] == 100.0
     assert read["results"]["depthwise"]["rows"][1]["shape"] == "4 x 4"
+    assert read["results"]["depthwise"]["note"].endswith("--config.model.x=native")
     assert render.write_chart(tmp_path / "chart.png", "tiny", found)
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
 

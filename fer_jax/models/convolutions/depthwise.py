@@ -2,11 +2,11 @@
 
 XLA's CPU backend has no fast grouped convolution: with it, most of a training step of these networks is spent here,
 so on CPU the convolution is written as a sum of shifted images. On TPU the native one moves far fewer bytes. On a GPU
-the native one is slow for some shapes, in the gradients most of all (https://github.com/jax-ml/jax/issues/13800 and
-23713); which, a measurement has to say (`fer_jax.training.depthwise_tuning`). `docs/performance.md` has the numbers.
+the native one is the default, although it is slow for some shapes, in the gradients most of all
+(https://github.com/jax-ml/jax/issues/13800 and 23713): `scripts/benchmark.py --what=depthwise` measures which lowering
+is faster on a device and prints the config value that sets it. `docs/performance.md` has the numbers.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -28,29 +28,11 @@ LOWERING_FORMS = (
 )
 """The values of `config.model.depthwise_lowering`, in words; see `depthwise_conv`."""
 
-FIXED = {"cpu": "shift_and_add", "tpu": "native"}
-"""What `auto` is where it was measured once and for all; on a GPU, each shape is measured there."""
+AUTO = {"cpu": "shift_and_add", "tpu": "native", "gpu": "native"}
+"""What `auto` is on each platform, in all directions and for all shapes."""
 
 PADDINGS = ("same", "symmetric")
 """How a strided convolution pads: `same` as TensorFlow (less before than after), `symmetric` as PyTorch."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DepthwiseShape:
-    """A depthwise convolution: height and width of its input, channels, and what a `Stage` says."""
-
-    size: int
-    channels: int
-    kernel: int
-    stride: int
-    padding: str
-
-    def __str__(self) -> str:
-        return f"{self.size} x {self.size} x {self.channels}, {self.kernel} x {self.kernel} / {self.stride}"
-
-
-Choices = tuple[tuple[DepthwiseShape, str], ...]
-"""For each shape the lowering that `auto` stands for on a GPU; hashable, as what a jitted function closes over."""
 
 
 def by_direction(lowering: str) -> tuple[str, str, str]:
@@ -82,9 +64,7 @@ def padding_amounts(padding: str, size: int, kernel: int, stride: int) -> tuple[
     return total // 2, total - total // 2
 
 
-def depthwise_conv(
-    x: jax.Array, kernel: jax.Array, *, stride: int, padding: str, lowering: str = "auto", on_gpu: str = "native"
-) -> jax.Array:
+def depthwise_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: str, lowering: str = "auto") -> jax.Array:
     """Convolves each channel with its own kernel.
 
     Args:
@@ -92,9 +72,8 @@ def depthwise_conv(
       kernel: [k, k, 1, c], in the dtype of `x`.
       stride: the same along both axes.
       padding: one of `PADDINGS`.
-      lowering: as `by_direction` takes it; or `auto`, which is shift_and_add on CPU, `on_gpu` on a GPU, and native
-        elsewhere, decided when it is compiled.
-      on_gpu: as `by_direction` takes it.
+      lowering: as `by_direction` takes it; or `auto`, which is that of `AUTO` for the platform that the convolution is
+        compiled for.
 
     Returns:
       [n, ceil(h / stride), ceil(w / stride), c] in the dtype of `x`.
@@ -106,10 +85,7 @@ def depthwise_conv(
 
     if lowering != "auto":
         return lowered(lowering)(x, kernel)
-    platforms = {"cpu": lowered(FIXED["cpu"]), "default": lowered("native")}
-    if on_gpu != "native":
-        platforms["cuda"] = platforms["rocm"] = lowered(on_gpu)
-    return lax.platform_dependent(x, kernel, **platforms)
+    return lax.platform_dependent(x, kernel, cpu=lowered(AUTO["cpu"]), default=lowered("native"))
 
 
 def _lowered(lowerings, stride, pads, x, kernel):
@@ -163,8 +139,7 @@ class DepthwiseConv(nnx.Module):
     """A depthwise convolution without bias; `kernel` is float32 [k, k, 1, channels].
 
     Initialised for unit variance gain of 2 over its k * k inputs (He et al. 2015); Keras and torchvision count the
-    same fan for a depthwise kernel. `lowering` is that of `depthwise_conv`; on a GPU `auto` is what `choices` say of
-    the shape, whatever the batch, and native where they say nothing.
+    same fan for a depthwise kernel. `lowering` is that of `depthwise_conv`.
     """
 
     def __init__(
@@ -176,7 +151,6 @@ class DepthwiseConv(nnx.Module):
         padding: str,
         dtype: jnp.dtype,
         lowering: str,
-        choices: Choices = (),
         rngs: nnx.Rngs,
     ):
         init = jax.nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
@@ -185,15 +159,12 @@ class DepthwiseConv(nnx.Module):
         self.padding = padding
         self.dtype = dtype
         self.lowering = lowering
-        self.choices = choices
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = DepthwiseShape(x.shape[1], x.shape[3], self.kernel.shape[0], self.stride, self.padding)
         return depthwise_conv(
             x.astype(self.dtype),
             self.kernel[...].astype(self.dtype),
             stride=self.stride,
             padding=self.padding,
             lowering=self.lowering,
-            on_gpu=dict(self.choices).get(shape, "native"),
         )

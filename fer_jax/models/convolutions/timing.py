@@ -1,5 +1,6 @@
 """The depthwise convolutions of a config's backbones, each by itself, in each lowering and each direction."""
 
+import dataclasses
 import math
 import statistics
 import time
@@ -10,7 +11,21 @@ import jax.numpy as jnp
 from jax import lax
 
 from fer_jax.models.backbone import BackboneSpec
-from fer_jax.models.convolutions.depthwise import LOWERINGS, DepthwiseShape, depthwise_conv
+from fer_jax.models.convolutions.depthwise import LOWERINGS, depthwise_conv
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthwiseShape:
+    """A depthwise convolution: height and width of its input, channels, and what a `Stage` says."""
+
+    size: int
+    channels: int
+    kernel: int
+    stride: int
+    padding: str
+
+    def __str__(self) -> str:
+        return f"{self.size} x {self.size} x {self.channels}, {self.kernel} x {self.kernel} / {self.stride}"
 
 
 def depthwise_shapes(backbones: Sequence[BackboneSpec], input_size: int) -> dict[DepthwiseShape, int]:

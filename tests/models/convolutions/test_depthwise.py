@@ -1,6 +1,5 @@
 """The lowerings of the depthwise convolution, against XLA's grouped convolution and a plain loop in NumPy."""
 
-import dataclasses
 import functools
 import itertools
 
@@ -8,12 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from fer_jax.models.convolutions.depthwise import (
     LOWERINGS,
-    DepthwiseConv,
-    DepthwiseShape,
     by_direction,
     depthwise_conv,
     is_lowering,
@@ -111,45 +107,14 @@ def grouped_convolutions(platform, **arguments):
     return program.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.convolution")
 
 
-@pytest.mark.parametrize(
-    ("platform", "on_gpu", "convolutions"),
-    [
-        ("cpu", "native", 0),
-        ("cpu", "native,shift_and_add,native", 0),
-        ("tpu", "native", 3),
-        ("tpu", "shift_and_add", 3),
-        ("cuda", "native", 3),
-        ("cuda", "native,shift_and_add,native", 2),
-        ("rocm", "native,shift_and_add,shift_and_add", 1),
-        ("cuda", "shift_and_add", 0),
-    ],
-)
-def test_auto_is_of_the_platform_that_it_is_compiled_for(platform, on_gpu, convolutions):
-    assert grouped_convolutions(platform, lowering="auto", on_gpu=on_gpu) == convolutions
+@pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("tpu", 3), ("cuda", 3), ("rocm", 3)])
+def test_auto_is_of_the_platform_that_it_is_compiled_for(platform, convolutions):
+    assert grouped_convolutions(platform, lowering="auto") == convolutions
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
 def test_what_is_asked_for_is_so_on_every_platform(platform):
-    assert grouped_convolutions(platform, lowering="native,shift_and_add,native", on_gpu="shift_and_add") == 2
-
-
-def test_layer_looks_its_shape_up_whatever_the_batch():
-    shape = DepthwiseShape(size=6, channels=4, kernel=3, stride=1, padding="same")
-    choices = ((dataclasses.replace(shape, size=12), "shift_and_add"), (shape, "native,native,shift_and_add"))
-    conv = DepthwiseConv(
-        4, 3, stride=1, padding="same", dtype=jnp.float32, lowering="auto", choices=choices, rngs=nnx.Rngs(0)
-    )
-
-    def convolutions(size, batch):
-        def run(x):
-            y, vjp = jax.vjp(conv, x)
-            return y, vjp(y)
-
-        program = jax.jit(run).trace(jnp.ones((batch, size, size, 4)))
-        return program.lower(lowering_platforms=("cuda",)).as_text().count("stablehlo.convolution")
-
-    # Forward and input gradient; the second size is found too, the third is not.
-    assert [convolutions(6, 2), convolutions(6, 5), convolutions(12, 2), convolutions(7, 2)] == [2, 2, 0, 2]
+    assert grouped_convolutions(platform, lowering="native,shift_and_add,native") == 2
 
 
 @pytest.mark.parametrize("value", ["auto", "fast", "native,native", "native,auto,native", "native, native, native", ""])
