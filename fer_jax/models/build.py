@@ -1,4 +1,4 @@
-"""From a config to the specification of a network."""
+"""Build the specification of a network from a config."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ from fer_jax.models.fernet import FerNetSpec
 def model_spec(
     config: ConfigDict, backbones: Sequence[BackboneSpec], num_classes: int, depthwise_choices: Choices = ()
 ) -> FerNetSpec:
-    """The network that a config describes, on backbones as their initial weights want them.
+    """Return the network that a config describes, on backbones with the conventions of their initial weights.
 
-    `depthwise_choices` are what `config.model.depthwise_lowering=auto` stands for on a GPU.
+    `depthwise_choices` are the lowerings that `config.model.depthwise_lowering=auto` means on a GPU.
     """
     options = BackboneOptions(
         drop_path=config.model.drop_path,

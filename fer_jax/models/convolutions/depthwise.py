@@ -1,9 +1,10 @@
-"""Depthwise convolution, lowered in each direction as each platform runs it best.
+"""Depthwise convolution, with the lowering that is fastest on each platform and in each direction.
 
 XLA's CPU backend has no fast grouped convolution: with it, most of a training step of these networks is spent here,
 so on CPU the convolution is written as a sum of shifted images. On TPU the native one moves far fewer bytes. On a GPU
 the native one is slow for some shapes, in the gradients most of all (https://github.com/jax-ml/jax/issues/13800 and
-23713); which, a measurement has to say (`fer_jax.training.depthwise_tuning`). `docs/performance.md` has the numbers.
+23713); only a measurement tells for which shapes (`fer_jax.training.depthwise_tuning`). `docs/performance.md` has the
+numbers.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ LOWERINGS = ("native", "shift_and_add")
 """XLA's grouped convolution, and the sum of shifted images of `fer_jax.models.convolutions.shift_and_add`."""
 
 DIRECTIONS = ("forward", "input gradient", "kernel gradient")
-"""What each has a lowering of its own, in the order in which their names are joined."""
+"""The computations that can each have their own lowering; a config names the three lowerings in this order."""
 
 LOWERING_FORMS = (
     f"auto, {', '.join(LOWERINGS)}, or three of the latter two joined by commas, for {', '.join(DIRECTIONS[:2])} and "
@@ -29,7 +30,7 @@ LOWERING_FORMS = (
 """The values of `config.model.depthwise_lowering`, in words; see `depthwise_conv`."""
 
 FIXED = {"cpu": "shift_and_add", "tpu": "native"}
-"""What `auto` is where it was measured once and for all; on a GPU, each shape is measured there."""
+"""The lowering that `auto` means on platforms where one lowering is best for all shapes; a GPU is not among them."""
 
 PADDINGS = ("same", "symmetric")
 """How a strided convolution pads: `same` as TensorFlow (less before than after), `symmetric` as PyTorch."""
@@ -37,7 +38,7 @@ PADDINGS = ("same", "symmetric")
 
 @dataclasses.dataclass(frozen=True)
 class DepthwiseShape:
-    """A depthwise convolution: height and width of its input, channels, and what a `Stage` says."""
+    """The shape of a depthwise convolution: height and width of its input, channels, and the values of its `Stage`."""
 
     size: int
     channels: int
@@ -50,13 +51,13 @@ class DepthwiseShape:
 
 
 Choices = tuple[tuple[DepthwiseShape, str], ...]
-"""For each shape the lowering that `auto` stands for on a GPU; hashable, as what a jitted function closes over."""
+"""The lowering that `auto` means on a GPU, for each shape; hashable, because jitted functions close over it."""
 
 
 def by_direction(lowering: str) -> tuple[str, str, str]:
-    """The lowering of each of `DIRECTIONS`, from one name for all of them or three names joined by commas.
+    """Return the lowering of each of `DIRECTIONS`, given one name for all of them or three names joined by commas.
 
-    Raises `ValueError` for anything else, `auto` among it.
+    Raises `ValueError` for anything else, including `auto`.
     """
     names = tuple(lowering.split(","))
     names = 3 * names if len(names) == 1 else names
@@ -66,7 +67,7 @@ def by_direction(lowering: str) -> tuple[str, str, str]:
 
 
 def is_lowering(value: object) -> bool:
-    """Whether `value` is what `by_direction` takes."""
+    """Return whether `by_direction` accepts `value`."""
     try:
         by_direction(value)
     except (ValueError, AttributeError):
@@ -75,7 +76,10 @@ def is_lowering(value: object) -> bool:
 
 
 def padding_amounts(padding: str, size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after an axis of `size` pixels; the output has ceil(size / stride) pixels for both paddings."""
+    """Return the zeros before and after an axis of `size` pixels.
+
+    The output has ceil(size / stride) pixels for both paddings.
+    """
     if padding == "symmetric":
         return kernel // 2, kernel // 2
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -85,16 +89,16 @@ def padding_amounts(padding: str, size: int, kernel: int, stride: int) -> tuple[
 def depthwise_conv(
     x: jax.Array, kernel: jax.Array, *, stride: int, padding: str, lowering: str = "auto", on_gpu: str = "native"
 ) -> jax.Array:
-    """Convolves each channel with its own kernel.
+    """Convolve each channel with its own kernel.
 
     Args:
       x: images, [n, h, w, c].
       kernel: [k, k, 1, c], in the dtype of `x`.
       stride: the same along both axes.
       padding: one of `PADDINGS`.
-      lowering: as `by_direction` takes it; or `auto`, which is shift_and_add on CPU, `on_gpu` on a GPU, and native
-        elsewhere, decided when it is compiled.
-      on_gpu: as `by_direction` takes it.
+      lowering: a value that `by_direction` accepts; or `auto`, which means shift_and_add on CPU, `on_gpu` on a GPU and
+        native elsewhere, decided at compilation.
+      on_gpu: a value that `by_direction` accepts.
 
     Returns:
       [n, ceil(h / stride), ceil(w / stride), c] in the dtype of `x`.
@@ -114,7 +118,7 @@ def depthwise_conv(
 
 def _lowered(lowerings, stride, pads, x, kernel):
     if set(lowerings) == {"native"}:
-        # JAX's own derivatives of it, forward mode and all.
+        # JAX differentiates it, in forward mode too.
         return _native(x, kernel, stride, pads)
     return _by_direction(x, kernel, lowerings, stride, pads)
 
@@ -163,8 +167,8 @@ class DepthwiseConv(nnx.Module):
     """A depthwise convolution without bias; `kernel` is float32 [k, k, 1, channels].
 
     Initialised for unit variance gain of 2 over its k * k inputs (He et al. 2015); Keras and torchvision count the
-    same fan for a depthwise kernel. `lowering` is that of `depthwise_conv`; on a GPU `auto` is what `choices` say of
-    the shape, whatever the batch, and native where they say nothing.
+    same fan for a depthwise kernel. `lowering` is that of `depthwise_conv`. On a GPU, `auto` means the lowering that
+    `choices` gives for the shape, whatever the batch, and native for a shape that is not in it.
     """
 
     def __init__(
