@@ -2,7 +2,9 @@
 
     python scripts/train.py --config=configs/strong/mobilenet_v2.py --data=fer2013.csv --workdir=runs/strong_v2
 
-The recipe is that of `fer_jax/config/recipes.py`. Meant for one accelerator; not yet measured.
+The recipe is that of `fer_jax/config/recipes.py`. Meant for one accelerator.
+
+Not measured.
 """
 
 from ml_collections import ConfigDict

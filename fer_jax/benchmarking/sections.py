@@ -28,7 +28,6 @@ from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import describe
 from fer_jax.runtime.compile_cache import empty_compile_cache
-from fer_jax.training.program import FER2013_VALIDATION_IMAGES
 from fer_jax.training.step import TrainMetrics
 
 OURS = "fer_jax"

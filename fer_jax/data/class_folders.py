@@ -1,4 +1,4 @@
-"""Which classes the folders of an image folder stand for: the seven expressions, or classes of the data's own."""
+"""Map class folders to classes: the seven expressions, or other classes named by the folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,17 +7,17 @@ from fer_jax.errors import InputError, nearest
 from fer_jax.expressions import EXPRESSIONS, label_of
 
 CLASSES = ("auto", "folders")
-"""`auto`: expressions where the names are expressions; `folders`: the names as they are, whatever they mean."""
+"""`auto`: the seven expressions if the names are expressions; `folders`: the names as they are."""
 
 _FORCE = "set config.data.classes=folders (--classes=folders) to train on the folder names as they are"
 
 
 def decide_class_names(folder: Path, names: Sequence[str], classes: str) -> tuple[str, ...]:
-    """The class names of a data set whose training folder `folder` has class folders of these names.
+    """Return the class names of a data set whose training folder `folder` has class folders of these names.
 
-    With `auto`, folders that all bear names of expressions (in any letter case, under the usual other names) stand
-    for the seven classes of FER2013 in their order. Where at least half do, the others are taken for mistakes. All
-    other names are classes of their own, in sorted order.
+    With `auto`, folders that are all named after expressions (in any letter case, or by the usual synonyms) mean the
+    seven classes of FER2013 in their order. If at least half of them are, the others are taken for mistakes. Otherwise
+    the names themselves are the classes, in sorted order.
 
     Raises `InputError` for such a mistake, for fewer than two classes, and for names that differ in letter case only.
     """
@@ -42,9 +42,9 @@ def decide_class_names(folder: Path, names: Sequence[str], classes: str) -> tupl
 
 
 def label_of_folder(folder: Path, class_names: Sequence[str]) -> int:
-    """The label of a class folder, by its name.
+    """Return the label of a class folder by its name.
 
-    Raises `InputError` if it is none of `class_names`, which are those of the training folder or of a trained model.
+    Raises `InputError` if it is none of `class_names`, the classes of the training folder or of a trained model.
     """
     if tuple(class_names) == EXPRESSIONS and _is_expression(folder.name):
         return label_of(folder.name)

@@ -1,4 +1,4 @@
-"""A csv parsed once: its arrays in an uncompressed `.npz`, found again by the content of the csv."""
+"""Cache the arrays of a csv in an uncompressed `.npz`, named by the hash of the csv's content."""
 
 import hashlib
 import logging
@@ -19,15 +19,15 @@ _ARRAYS = ("images", "labels", "row_ids")
 
 
 def default_cache_dir() -> Path:
-    """The user's cache folder of fer_jax: `~/.cache/fer_jax` on Linux, or below `XDG_CACHE_HOME` where that is set."""
+    """Return the user's cache folder: `~/.cache/fer_jax` on Linux, or below `XDG_CACHE_HOME` if that is set."""
     return user_cache_path("fer_jax")
 
 
 def read_csv_cached(path: str | Path, cache_dir: str | Path | None = None) -> Dataset:
-    """As `read_csv`, but parses a csv of the same content (SHA-256) once only.
+    """Read a csv as `read_csv` does, but parse each content (by SHA-256) only once.
 
     The whole FER2013 takes 83 MB in `cache_dir` (default: `default_cache_dir()`). A cache file that is damaged or
-    not ours is written anew; a cache that cannot be written costs a warning.
+    of another origin is rewritten; a cache that cannot be written causes a warning.
     """
     path = Path(path)
     try:

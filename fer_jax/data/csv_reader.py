@@ -1,4 +1,4 @@
-"""The official `fer2013.csv` and its variant `icml_face_data.csv`, which orders and spells the columns differently."""
+"""Read the official `fer2013.csv` and its variant `icml_face_data.csv`, with other column names and order."""
 
 import csv
 from pathlib import Path
@@ -17,10 +17,10 @@ _SPLIT_INDEX = {USAGE_OF_SPLIT[name]: index for index, name in enumerate(SPLITS)
 
 
 def read_csv(path: str | Path) -> Dataset:
-    """Reads a csv with the columns `emotion` (0 to 6), `pixels` (2,304 numbers from 0 to 255) and `Usage`.
+    """Read a csv with the columns `emotion` (0 to 6), `pixels` (2,304 numbers from 0 to 255) and `Usage`.
 
-    Column names count without their case and surrounding spaces, and in any order; other columns are passed over. Row
-    ids are the zero-based data rows.
+    Columns may be in any order, and their names in any letter case and with surrounding spaces; other columns are
+    ignored. Row ids are the zero-based data rows.
 
     Raises:
       InputError: the file cannot be read, a column is missing, a row is damaged, or a split has no row. The message
@@ -29,7 +29,7 @@ def read_csv(path: str | Path) -> Dataset:
     path = Path(path)
     images, labels, splits = [], [], []
     try:
-        # Bytes that are no UTF-8 become characters that no field may hold, so the row's own check reports them.
+        # Bytes that are not UTF-8 become characters that no field may hold, so the check of the row reports them.
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             reader = csv.reader(file, strict=True)
             columns, width = _header(next(reader, []), path)
@@ -67,7 +67,7 @@ def read_csv(path: str | Path) -> Dataset:
 
 
 def _header(fields: list[str], path: Path) -> tuple[list[int], int]:
-    """The places of the three columns, and the number of all columns."""
+    """Return the indices of the three columns, and the number of all columns."""
     if not fields:
         raise InputError(f"{path}: empty file, expected a header line with emotion, pixels, Usage")
     names = [name.strip().lower() for name in fields]
@@ -81,8 +81,8 @@ def _header(fields: list[str], path: Path) -> tuple[list[int], int]:
 
 
 def _pixels(text: str, where: str) -> np.ndarray:
-    """The pixels as uint8 [2304]."""
-    # NumPy's text parser takes signs for separators and stops silently at a NUL: it may only see digits and spaces.
+    """Parse the pixels to uint8 [2304]."""
+    # NumPy's text parser takes signs for separators and stops silently at a NUL: pass it only digits and spaces.
     # int64 holds the largest number it can return, so no number wraps around into 0..255.
     if text.isascii() and text.replace(" ", "").isdigit():
         values = np.fromstring(text, np.int64, sep=" ")
@@ -92,7 +92,7 @@ def _pixels(text: str, where: str) -> np.ndarray:
 
 
 def _pixels_one_by_one(tokens: list[str], where: str) -> np.ndarray:
-    """As `_pixels`, slowly, to name the first fault; accepts what is merely spaced in another way."""
+    """Parse pixel by pixel, slowly, to name the first fault; accept any whitespace between the numbers."""
     values = []
     for index, token in enumerate(tokens):
         digits = token.lstrip("0") if token.isascii() and token.isdigit() else "damaged"

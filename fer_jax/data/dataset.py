@@ -20,7 +20,7 @@ class Split:
     """The images of one split: `images` uint8 [n, size, size], or [n, size, size, 3] for RGB, labels and row ids.
 
     `images` is an array, or `ImageFiles` of that shape where the images stay in their files. `labels` and `row_ids`
-    are int32 [n]. A row id is the image's place in its source: the zero-based data row of a csv, or the rank of the
+    are int32 [n]. A row id is the image's index in its source: the zero-based data row of a csv, or the index of the
     file in the sorted listing of an image folder. It is unique over all splits.
     """
 
@@ -70,7 +70,7 @@ class Dataset:
         return sum(self.split(name).images.nbytes for name in SPLITS)
 
     def in_memory(self) -> "Dataset":
-        """The same data with all images decoded; `InputError` names a file that cannot be."""
+        """Return the same data with all images decoded; raise `InputError` naming a file that cannot be decoded."""
 
         def read(split: Split) -> Split:
             images = split.images
@@ -79,30 +79,30 @@ class Dataset:
         return dataclasses.replace(self, **{name: read(self.split(name)) for name in SPLITS})
 
     def has_form_of_fer2013(self) -> bool:
-        """Whether the classes and the images are of FER2013's kind, so that a comparison with it makes sense."""
+        """Return whether classes and image shape are those of FER2013, so that a comparison with it makes sense."""
         return self.class_names == EXPRESSIONS and self.image_shape == (IMAGE_SIZE, IMAGE_SIZE)
 
     def split(self, name: str) -> Split:
-        """The split `train`, `validation` or `test`."""
+        """Return the split `train`, `validation` or `test`."""
         if name not in SPLITS:
             raise KeyError(name)
         return getattr(self, name)
 
     def is_published(self) -> bool:
-        """Whether these are 48x48 gray images, of every class as many in every split as published."""
+        """Return whether these are 48x48 gray images with the published number of each class in each split."""
         classes = len(self.class_names)
         return self.has_form_of_fer2013() and all(
             tuple(np.bincount(self.split(name).labels, minlength=classes)) == PUBLISHED_COUNTS[name] for name in SPLITS
         )
 
     def describe_split(self, name: str) -> str:
-        """The split for reports: `test (PrivateTest)` for the published FER2013, `test` for any other data."""
+        """Name the split for reports: `test (PrivateTest)` for the published FER2013, `test` for any other data."""
         return f"{name} ({USAGE_OF_SPLIT[name]})" if self.is_published() else name
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the arrays of all splits and the class names: equal data, equal fingerprint.
+        """Return the SHA-256 (hex) over the arrays of all splits and the class names.
 
-        Images that stay in their files count by the names and sizes of these, so that nothing need be read.
+        For images that stay in their files it covers the names and sizes of the files, so that nothing has to be read.
         """
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         for name in SPLITS:
@@ -114,7 +114,7 @@ class Dataset:
 
 
 def check_no_split_empty(splits: np.ndarray, source: str, names: Sequence[str] = SPLITS) -> None:
-    """Raises `InputError` if the index of one of `names` in `SPLITS` is missing from `splits`, integers [n]."""
+    """Raise `InputError` if the index of one of `names` in `SPLITS` is missing from `splits`, integers [n]."""
     for name in names:
         if SPLITS.index(name) not in splits:
             raise InputError(
@@ -130,9 +130,9 @@ def from_rows(
     source: str,
     class_names: tuple[str, ...] = EXPRESSIONS,
 ) -> Dataset:
-    """The data set whose row i is `images[i]`, with `labels[i]`, in the split `SPLITS[splits[i]]`.
+    """Return the data set whose row i is `images[i]`, with `labels[i]`, in the split `SPLITS[splits[i]]`.
 
-    `images` is that of a `Split`; `labels` and `splits` are integers [n]. An image's row id is its place in these
+    `images` is that of a `Split`; `labels` and `splits` are integers [n]. An image's row id is its index in these
     arrays.
     """
     parts = {}

@@ -38,13 +38,13 @@ class FolderOptions:
     """How an image folder is read.
 
     Attributes:
-      image_size: height and width in pixels that the images are brought to. None: that of the files if they are all
+      image_size: height and width in pixels to which the images are resized. None: that of the files if they are all
         squares of one size, or else their longest side; at most `input_size`, but 48 pixels are always kept.
-      input_size: height and width in pixels that the network will see.
+      input_size: height and width in pixels of the network's input.
       classes: one of `class_folders.CLASSES`.
       input: one of `resident.INPUTS`: whether the images are read at once or stay in their files.
       class_names: to evaluate a model on the folder, the model's classes. Then no split is required, and
-        `validation_fraction` goes for nothing where there is a validation split.
+        `validation_fraction` is ignored if there is a validation split.
       colour: to evaluate a model, whether it was trained on RGB; None: as the files are.
     """
 
@@ -63,23 +63,23 @@ def read_folder(
     seed: int = 0,
     options: FolderOptions | None = None,
 ) -> Dataset:
-    """Reads the images of `<split>/<class>/<image>` below `path`.
+    """Read the images of `<split>/<class>/<image>` below `path`.
 
-    Split folders are known by name, in any letter case and under the usual other names (`val`, `PrivateTest`); the
-    test folder may be missing. Class folders are expressions or classes of their own (`class_folders`). Without a
+    Split folders are recognised by name, in any letter case and by the usual other names (`val`, `PrivateTest`); the
+    test folder may be missing. Class folders are expressions or other classes (`class_folders`). Without a
     validation folder, a test folder whose file names start with `PublicTest_` and `PrivateTest_` is split by them; any
     other folder needs `validation_fraction`. Files are gray or RGB as `image_files` says; the data are RGB if any file
-    has a coloured pixel. Hidden files are passed over. Row ids are ranks in the sorted list of relative paths.
+    has a coloured pixel. Hidden files are ignored. Row ids are indices into the sorted list of relative paths.
 
     Args:
       path: the folder that holds the split folders.
       validation_fraction: the fraction (0 to 1, exclusive) of each class of the training images that becomes the
         validation split, for a folder that has none.
-      seed: of the choice of these images.
+      seed: the seed by which these images are chosen.
       options: the default is `FolderOptions()`.
 
     Returns:
-      The data; the images of the splits are arrays, or `ImageFiles` where `options.input` says or decides so.
+      The data. The images of the splits are arrays, or `ImageFiles` if `options.input` is or resolves to `streaming`.
 
     Raises:
       InputError: an unknown folder, a file that is no image or one that is refused, an empty split or class, or a
@@ -124,7 +124,7 @@ def read_folder(
 
 
 def _image_files(path: Path, names: Sequence[str], source: str, options: FolderOptions) -> ImageFiles:
-    """The files as images of one shape, which is announced where it is not that of every file."""
+    """Return the files as images of one shape; log the shape unless every file already has it."""
     found = survey(path, names)
     longest = max(map(max, found.sizes))
     size = options.image_size or min(longest, max(IMAGE_SIZE, options.input_size))
@@ -146,7 +146,7 @@ def _entries(folder: Path) -> list[os.DirEntry]:
 
 
 def _split_folders(path: Path, evaluating: bool) -> dict[str, Path]:
-    """The folder of each split; files beside these folders, such as a read-me, do not matter."""
+    """Return the folder of each split; files beside these folders, such as a read-me, are ignored."""
     found = [entry.name for entry in _entries(path) if entry.is_dir()]
     folders = {}
     for name in found:
@@ -196,7 +196,7 @@ def _labelled_files(split_folder: Path, class_names: Sequence[str]) -> list[tupl
 
 
 def _check_no_class_empty(path: Path, train_labels: np.ndarray, class_names: Sequence[str]) -> None:
-    """A class of the user's own needs training images; FER2013's classes are given, whichever of them occur."""
+    """Raise `InputError` if a class of the user's own has no training images; FER2013's classes may be empty."""
     if class_names == EXPRESSIONS:
         return
     counts = np.bincount(train_labels, minlength=len(class_names))
@@ -206,7 +206,7 @@ def _check_no_class_empty(path: Path, train_labels: np.ndarray, class_names: Seq
 
 
 def _split_merged_test(path: Path, names: list[str], splits: np.ndarray) -> bool:
-    """Moves `PublicTest_` files of the test folder to validation; False if no file there bears an official name."""
+    """Move `PublicTest_` files of the test folder to validation; return False if no file has an official name."""
     rows = np.flatnonzero(splits == SPLITS.index("test"))
     by_row = {}
     for row in rows:
@@ -227,7 +227,7 @@ def _split_merged_test(path: Path, names: list[str], splits: np.ndarray) -> bool
 
 
 def _take_validation(path: Path, labels: np.ndarray, splits: np.ndarray, fraction: float | None, seed: int) -> None:
-    """Moves the nearest whole number to `fraction` of each class from train to validation."""
+    """Move `fraction` of each class, rounded to whole images, from train to validation."""
     if fraction is None:
         raise InputError(
             f"{path}: no validation folder, and the files of the test folder do not start with "

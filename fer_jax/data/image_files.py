@@ -1,8 +1,8 @@
-"""Image files of any size: looked through before work begins, and decoded to uint8 squares of one size when asked for.
+"""Image files of any size: checked before work begins, and decoded on request to uint8 squares of one size.
 
-An image that is not square gives its largest centred square, so that faces keep their proportions; that is then
+An image that is not square is cropped to its largest centred square, so that faces keep their proportions, and then
 resized by Pillow's bilinear filter, which averages over all pixels of a larger picture. EXIF orientation is applied.
-What has no plain 8-bit gray or RGB meaning (16 bits, CMYK, animation, transparency) is refused by name.
+Files without a plain 8-bit gray or RGB meaning (16 bits, CMYK, animation, transparency) are refused by name.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ _GRAY_MODES = ("1", "L", "LA")
 _MODES = (*_GRAY_MODES, "P", "PA", "RGB", "RGBA")
 
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS
-"""Files of more pixels are taken for decompression bombs: Pillow's own limit for a warning, 89 million."""
+"""Files with more pixels are refused as decompression bombs; Pillow warns from the same number, 89 million."""
 
-_CHUNK = 1024  # Files handed to the threads at a time: a million futures at once would take a gigabyte.
+_CHUNK = 1024  # Files submitted to the threads at a time: a million futures at once would take a gigabyte.
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -59,32 +59,32 @@ class ImageFiles:
         """Bytes of all images once they are decoded."""
         return len(self) * int(np.prod(self.image_shape))
 
-    def __getitem__(self, place: int) -> np.ndarray:
-        """The decoded image at one place; raises what `decode` raises."""
-        return decode(Path(self.root, self.names[place]), self.image_shape)
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Decode the image at `index`; raise what `decode` raises."""
+        return decode(Path(self.root, self.names[index]), self.image_shape)
 
-    def subset(self, places: np.ndarray) -> "ImageFiles":
-        """The images at `places`, integers [m]."""
-        names = tuple(self.names[place] for place in places)
-        return dataclasses.replace(self, names=names, num_bytes=self.num_bytes[places])
+    def subset(self, indices: np.ndarray) -> "ImageFiles":
+        """Return the images at `indices`, integers [m]."""
+        names = tuple(self.names[index] for index in indices)
+        return dataclasses.replace(self, names=names, num_bytes=self.num_bytes[indices])
 
     def read(self) -> np.ndarray:
-        """All images, decoded in threads; raises what `decode` raises."""
+        """Decode all images in threads; raise what `decode` raises."""
         images = np.empty(self.shape, np.uint8)
-        for place, image in enumerate(_in_threads(self.__getitem__, range(len(self)))):
-            images[place] = image
+        for index, image in enumerate(_in_threads(self.__getitem__, range(len(self)))):
+            images[index] = image
         return images
 
     def listing(self) -> bytes:
-        """Names and sizes of the files, for a fingerprint that does not read them."""
+        """Return the names and sizes of the files, for a fingerprint that does not read them."""
         text = "".join(f"{name}\0{size}\n" for name, size in zip(self.names, self.num_bytes, strict=True))
-        # How Python keeps the bytes of names that are no UTF-8.
+        # The way Python keeps the bytes of names that are not UTF-8.
         return text.encode(errors="surrogateescape")
 
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What the headers of image files say.
+    """The facts in the headers of image files.
 
     `sizes` are the different (width, height) in pixels, by area; `colour` says whether any file has a pixel that is not
     gray; `num_bytes` int64 [n] are the sizes of the files.
@@ -96,10 +96,10 @@ class Survey:
 
 
 def survey(root: str | Path, names: Sequence[str]) -> Survey:
-    """Reads the headers of all files, and the pixels only where the header leaves open what they are.
+    """Read the headers of all files, and the pixels only if the header does not tell enough.
 
-    That is the case for files with transparency, and for files with three channels until the first of them proves to
-    be coloured. Raises `InputError`, naming the first file that cannot be used.
+    Pixels are read of files with transparency, and of files with three channels until the first of them proves to be
+    coloured. Raises `InputError`, naming the first file that cannot be used.
     """
     found_colour = False
 
@@ -127,7 +127,7 @@ def survey(root: str | Path, names: Sequence[str]) -> Survey:
 
 
 def decode(file: Path, image_shape: tuple[int, ...]) -> np.ndarray:
-    """The image as uint8 `image_shape`, (size, size) for gray or (size, size, 3) for RGB; gray and colour convert.
+    """Decode an image to uint8 `image_shape`, (size, size) for gray or (size, size, 3) for RGB, converting colours.
 
     Raises `InputError` naming a file that is missing, damaged, or of a kind that is refused.
     """
@@ -135,17 +135,17 @@ def decode(file: Path, image_shape: tuple[int, ...]) -> np.ndarray:
 
     def pixels(image: Image.Image) -> np.ndarray:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size; twice the size asked for leaves enough
-        # for the filter. Pillow passes over the call for other formats.
+        # for the filter. Pillow ignores the call for other formats.
         image.draft(None, (2 * size, 2 * size))
         image = _opaque(file, ImageOps.exif_transpose(image)).convert("RGB" if len(image_shape) == 3 else "L")
-        # Pixel for pixel the same where the image has this size already.
+        # An image that has this size already stays the same, pixel for pixel.
         return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
 
     return _opened(file, pixels)
 
 
 def _opened(file: Path, use: Callable[[Image.Image], object]):
-    """What `use` makes of the opened image; everything that opening and decoding may raise names the file."""
+    """Open an image and return `use(image)`; turn every error of opening and decoding into one that names the file."""
     try:
         with Image.open(file) as image:
             _check(file, image)
@@ -168,7 +168,7 @@ def _check(file: Path, image: Image.Image) -> None:
 
 
 def _opaque(file: Path, image: Image.Image) -> Image.Image:
-    """`image` without an alpha channel, which must not hide anything."""
+    """Return `image` without its alpha channel; raise `InputError` if a pixel is not opaque."""
     if not image.has_transparency_data:
         return image
     image = image.convert("RGBA")
@@ -178,7 +178,7 @@ def _opaque(file: Path, image: Image.Image) -> Image.Image:
 
 
 def _in_threads(function: Callable, items: Sequence) -> Iterator:
-    """`map(function, items)`, in order; Pillow decodes without holding the interpreter's lock."""
+    """Yield `map(function, items)` in order, from threads: Pillow decodes without holding the interpreter's lock."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(items), _CHUNK):
             yield from pool.map(function, items[start : start + _CHUNK])

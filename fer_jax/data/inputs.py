@@ -1,4 +1,4 @@
-"""The input of training: batches out of data on the devices, or streamed to them; the loop does not see which."""
+"""The input of training: batches from data on the devices, or streamed to them, behind one interface."""
 
 import contextlib
 import functools
@@ -45,12 +45,12 @@ class ResidentInput:
         self.evaluated = evaluated
 
     def step_arguments(self) -> tuple:
-        """The shapes and placement of what `steps` yields, to compile the step for."""
+        """Return the shapes and placement of what `steps` yields, to compile the step for."""
         return self._train, self._order(1)
 
     @contextlib.contextmanager
     def steps(self, first_step: int) -> Iterator[Iterator[tuple[Any, jax.Array]]]:
-        """For each step from `first_step` (0 is the first) on: the training split, and the epoch's batches in order."""
+        """Yield an iterator over the steps from `first_step` (from 0): the training split and the epoch's batches."""
         yield self._steps(first_step)
 
     def _steps(self, first_step: int) -> Iterator[tuple[Any, jax.Array]]:
@@ -98,7 +98,7 @@ class StreamingInput:
         return batch
 
     def step_arguments(self) -> tuple:
-        """The shapes and placement of what `steps` yields, to compile the step for."""
+        """Return the shapes and placement of what `steps` yields, to compile the step for."""
 
         def shape(dtype, *rest: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((self._batch_size, *rest), dtype, sharding=self._sharding)
@@ -108,7 +108,7 @@ class StreamingInput:
 
     @contextlib.contextmanager
     def steps(self, first_step: int) -> Iterator[Iterator[tuple[Batch]]]:
-        """For each step from `first_step` (0 is the first) to the last: its batch. The context ends the workers."""
+        """Yield an iterator over the batches from `first_step` (from 0); leaving the context ends the workers."""
         if first_step >= len(self._source):
             yield iter(())
             return
@@ -118,7 +118,7 @@ class StreamingInput:
 
 
 def evaluated_splits(config: ConfigDict) -> tuple[str, ...]:
-    """The splits that are evaluated after each epoch: `validation`, and where a config reports it also `test`."""
+    """Return the splits evaluated after each epoch: `validation`, and `test` if the config asks for it."""
     return ("validation", "test") if config.eval.test_each_epoch else ("validation",)
 
 
@@ -130,10 +130,10 @@ def make_input(
     replicated: jax.sharding.Sharding,
     batch_sharding: jax.sharding.Sharding,
 ) -> tuple[ResidentInput | StreamingInput, str]:
-    """The input that `config.data.input` asks for, and one line that says which it is and why.
+    """Return the input that `config.data.input` asks for, and one line that names it and the reason.
 
-    It has the images of `evaluated_splits(config)`.
-    `replicated` puts an array on every device, `batch_sharding` splits its first axis over them.
+    Its `evaluated` has the images of `evaluated_splits(config)`. `replicated` puts an array on every device,
+    `batch_sharding` splits its first axis over them.
     """
     kind, reason = resident.choose_input(config.data.input, data.nbytes)
     common = {"seed": config.seed, "batch_size": config.train.batch_size}

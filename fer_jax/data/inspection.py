@@ -1,4 +1,4 @@
-"""What is in a data set: counts by class, exact duplicates across splits, and images without content."""
+"""Inspect a data set: counts by class, exact duplicates across splits, and images without content."""
 
 import collections
 import dataclasses
@@ -27,21 +27,21 @@ class Duplicates:
 
     @property
     def surplus(self) -> int:
-        """Images that would go if one of each group stayed."""
+        """The number of images to remove so that one of each group remains."""
         return sum(len(group) - 1 for group in self.groups)
 
 
 def find_duplicates(data: Dataset) -> Duplicates:
-    """The exact duplicates among all images of all splits."""
-    places = collections.defaultdict(list)
+    """Find the exact duplicates among all images of all splits."""
+    groups_by_digest = collections.defaultdict(list)
     for name in SPLITS:
         split = data.split(name)
         for image, label, row_id in zip(split.images, split.labels.tolist(), split.row_ids.tolist(), strict=True):
-            # A digest in place of the image: the images may be too many for the memory.
-            places[hashlib.sha256(image.tobytes()).digest()].append((row_id, label, name))
+            # A digest instead of the image: the images may not fit into memory.
+            groups_by_digest[hashlib.sha256(image.tobytes()).digest()].append((row_id, label, name))
     groups, conflicting = [], []
     twins = {name: [] for name in SPLITS if name != "train"}
-    for group in places.values():
+    for group in groups_by_digest.values():
         if len(group) == 1:
             continue
         row_ids = tuple(row_id for row_id, _, _ in group)
@@ -58,12 +58,12 @@ def find_duplicates(data: Dataset) -> Duplicates:
 
 
 def class_counts(data: Dataset) -> dict[str, np.ndarray]:
-    """Images by split and class: int64 [classes] for each split, in the order of `data.class_names`."""
+    """Count the images by split and class: int64 [classes] for each split, in the order of `data.class_names`."""
     return {name: np.bincount(data.split(name).labels, minlength=len(data.class_names)) for name in SPLITS}
 
 
 def constant_images(data: Dataset) -> dict[str, tuple[int, ...]]:
-    """The row ids, by split, of images whose pixels all have one value."""
+    """Return the row ids, by split, of images whose pixels all have one value."""
     found = {}
     for name in SPLITS:
         split = data.split(name)
@@ -73,7 +73,7 @@ def constant_images(data: Dataset) -> dict[str, tuple[int, ...]]:
 
 
 def differs_from_published(data: Dataset) -> str | None:
-    """One line that says how the split sizes or class counts differ from the published FER2013; None if equal."""
+    """Describe in one line how split sizes or class counts differ from the published FER2013; None if equal."""
     if data.is_published():
         return None
     found = " / ".join(str(len(data.split(name))) for name in SPLITS)
@@ -84,9 +84,9 @@ def differs_from_published(data: Dataset) -> str | None:
 
 
 def summarise(data: Dataset) -> dict:
-    """What `prepare_data.py` reports, in JSON types: counts, duplicates, constant images.
+    """Return the report of `prepare_data.py` in JSON types: counts, duplicates, constant images.
 
-    The published counts stand beside those of data in the form of FER2013, and are None for other data.
+    `published_counts` is None for data that do not have the form of FER2013.
     """
     published = {name: list(counts) for name, counts in PUBLISHED_COUNTS.items()}
     duplicates = find_duplicates(data)
@@ -108,7 +108,7 @@ def summarise(data: Dataset) -> dict:
 
 
 def summary_text(summary: dict) -> str:
-    """The result of `summarise` as a table and a few lines for a terminal."""
+    """Format the result of `summarise` as a table and a few lines for a terminal."""
     names, published = summary["class_names"], summary["published_counts"]
     note = ", with the published FER2013 in brackets" if published else ""
     size = " x ".join(map(str, summary["image_shape"][:2])) + (" RGB" if len(summary["image_shape"]) == 3 else " gray")

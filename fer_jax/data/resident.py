@@ -1,7 +1,7 @@
-"""Data that lives on the devices, and the order in which training visits it.
+"""Data that stays on the devices, and the order in which training visits it.
 
 FER2013 is 83 MB as uint8: every device holds all of it, and a batch is a row of ids. Nothing is read from the host
-between steps, and the ids depend on nothing but the seed and the step. `streaming` is for what is too large for that.
+between steps, and the ids depend only on the seed and the step. `streaming` is for data sets that are too large for it.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ INPUTS = ("auto", "resident", "streaming")
 RESIDENT_LIMIT = 2 * 2**30
 """Bytes of images up to which `auto` puts all of them on every device.
 
-It is the same on every machine, so that a run goes on in the same way on another one. Accelerators with the 8 GiB of
-memory that a large backbone needs have as much to spare.
+It is the same on every machine, so that a run resumes with the same input on another one. Accelerators with the 8 GiB
+of memory that a large backbone needs have this much to spare.
 """
 
 
 def choose_input(requested: str, num_bytes: int) -> tuple[str, str]:
-    """`resident` or `streaming` for images of `num_bytes` in all, and the reason in words."""
+    """Return `resident` or `streaming` for images of `num_bytes` in all, and the reason in words."""
     if requested != "auto":
         return requested, "as config.data.input says"
     mebibytes, limit = (f"{amount / 2**20:,.0f} MiB" for amount in (num_bytes, RESIDENT_LIMIT))
@@ -37,8 +37,10 @@ def choose_input(requested: str, num_bytes: int) -> tuple[str, str]:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Examples on the devices: `images` uint8 [n, size, size] or, in colour, [n, size, size, 3]; `labels` and `row_ids`
-    int32 [n]."""
+    """Examples on the devices.
+
+    `images` are uint8 [n, size, size] or, in colour, [n, size, size, 3]; `labels` and `row_ids` are int32 [n].
+    """
 
     images: jax.Array
     labels: jax.Array
@@ -50,8 +52,9 @@ class Batch:
 class ResidentSplit:
     """A split on the devices: `pixels` uint8 [n, bytes of an image], `labels` and `row_ids` int32 [n].
 
-    An image is one row: a TPU lays out the last two axes in tiles, and would copy all images at every step, from the
-    tiles that waste no memory into those that let it fetch single images (5 to 7 % of a step).
+    An image is one row, because a TPU lays out the last two axes in tiles. With images as planes it would copy all of
+    them at every step, from tiles that waste no memory into tiles from which it can fetch single images (5 to 7 % of a
+    step).
     """
 
     pixels: jax.Array
@@ -60,13 +63,13 @@ class ResidentSplit:
     image_shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     def take(self, ids: jax.Array) -> Batch:
-        """The examples at the places `ids`, int32 [m]."""
+        """Return the examples at the indices `ids`, int32 [m]."""
         images = self.pixels[ids].reshape(*ids.shape, *self.image_shape)
         return Batch(images, self.labels[ids], self.row_ids[ids])
 
 
 def to_device(split: Split, sharding: jax.sharding.Sharding) -> ResidentSplit:
-    """A whole split on the devices of `sharding` (the replicated one of the mesh)."""
+    """Put a whole split on the devices of `sharding` (the replicated one of the mesh)."""
     pixels = split.images.reshape(len(split), -1)
     arrays = (place(array, sharding) for array in (pixels, split.labels, split.row_ids))
     return ResidentSplit(*arrays, split.images.shape[1:])
@@ -81,9 +84,9 @@ def fetch_batch(step: jax.Array, data: ResidentSplit, order: jax.Array, *, shard
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Whole batches in an epoch; `InputError` if there is not even one.
+    """Return the number of whole batches in an epoch; raise `InputError` if there is not even one.
 
-    The examples left over at the end of one epoch's order are others in each epoch.
+    The examples that are left over at the end of an epoch's order differ from epoch to epoch.
     """
     if num_examples < batch_size:
         raise InputError(
@@ -93,9 +96,10 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
 
 
 def epoch_order(seed: int, epoch: int, num_examples: int, batch_size: int) -> np.ndarray:
-    """The batches of one epoch: int32 [steps, batch_size], places in the split, each at most once.
+    """Return the batches of one epoch: int32 [steps, batch_size], indices into the split, each at most once.
 
-    A pure function of its arguments (a Philox generator keyed by seed and epoch), the same on every host.
+    The order is a pure function of the arguments (a Philox generator keyed by seed and epoch), so it is the same on
+    every host.
     """
     steps = steps_per_epoch(num_examples, batch_size)
     order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_examples)
@@ -103,7 +107,7 @@ def epoch_order(seed: int, epoch: int, num_examples: int, batch_size: int) -> np
 
 
 def padded_batches(num_examples: int, batch_size: int) -> np.ndarray:
-    """All examples in order, int32 [batches, batch_size], the last batch filled up with -1."""
+    """Return the indices of all examples in order, int32 [batches, batch_size]; -1 pads the last batch."""
     batches = -(-num_examples // batch_size)
     ids = np.full(batches * batch_size, -1, np.int32)
     ids[:num_examples] = np.arange(num_examples)

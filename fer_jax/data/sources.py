@@ -28,20 +28,19 @@ def load(
     cache_dir: str | Path | None = None,
     folder: FolderOptions | None = None,
 ) -> Dataset:
-    """Loads a data set from whatever `source` names.
+    """Load the data set that `source` names.
 
     Args:
       source: `synthetic` (8,000 training, 1,000 validation and 2,000 test images) or `synthetic:N` (N, N // 8 and
         N // 4), always the same faces; a csv (`read_csv`), parsed once only; an image folder (`read_folder`); or a
         folder that holds a TFDS dataset (`read_tfds`).
       validation_fraction: for an image folder without a validation split, the part of the training images to take.
-      seed: of that choice.
+      seed: the seed by which they are chosen.
       cache_dir: where the arrays of a csv are kept (default: `csv_cache.default_cache_dir()`).
-      folder: how an image folder is read; other sources are what they are. With `class_names`, which is for the
-        evaluation of a model, `validation_fraction` goes for nothing where there is a validation split.
+      folder: how an image folder is read; no other source uses it. With its `class_names`, for the evaluation of a
+        model, `validation_fraction` is ignored if there is a validation split.
 
-    A csv or folder in the form of FER2013 whose counts differ from the published ones is announced in one warning of
-    the logger `fer_jax`.
+    The logger `fer_jax` warns of a csv or folder in the form of FER2013 whose counts differ from the published ones.
 
     Raises:
       InputError: no such source, an option that has no effect on it, or bad content.
@@ -63,7 +62,7 @@ def load(
     if not path.is_dir():
         raise InputError(f"{path}: not a known kind of file; {_ACCEPTED}")
 
-    # Here, not above: it takes half a second, which other sources need not wait for.
+    # Imported here, because the import takes half a second and other sources do not need it.
     from fer_jax.data.tfds_builder import find_tfds, read_tfds
 
     if find_tfds(path) is not None:
@@ -83,7 +82,7 @@ def _synthetic(text: str, count: str) -> Dataset:
 
 
 def _refuse_folder_options(text: str, validation_fraction: float | None, folder: FolderOptions) -> None:
-    """What would have no effect on this source; a model's evaluation brings them along from its training."""
+    """Raise `InputError` for options without effect on this source, except in evaluation, which copies them."""
     if folder.class_names is not None:
         return
     if validation_fraction is not None:

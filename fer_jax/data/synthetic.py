@@ -1,4 +1,4 @@
-"""Drawn faces with the seven expressions: a data set that is always at hand, for examples and tests.
+"""Drawn faces with the seven expressions: a data set that is always available, for examples and tests.
 
 Brows, eyes, mouth and the folds beside the nose make the expression. Its strength varies from weak to full and the
 features scatter, so that neighbours (fear and surprise, angry and disgust, sad and neutral) overlap a little; pose,
@@ -32,9 +32,9 @@ _CHUNK = 64  # Images drawn at once: their planes of float32 fit into a processo
 
 
 def synthetic_faces(n_train: int, n_validation: int, n_test: int, seed: int) -> Dataset:
-    """Draws three splits of faces; equal arguments give equal pixels.
+    """Draw three splits of faces; equal arguments give equal pixels.
 
-    Each split has a random stream of its own, so its images do not depend on the sizes of the others. Row ids count
+    Each split has its own random stream, so its images do not depend on the sizes of the others. Row ids are numbered
     through the splits.
     """
     parts, first = {}, 0
@@ -48,14 +48,14 @@ def synthetic_faces(n_train: int, n_validation: int, n_test: int, seed: int) -> 
 
 
 def _labels(n: int) -> np.ndarray:
-    """Labels int32 [n], sorted, in the proportions of `_FREQUENCIES`."""
+    """Return labels int32 [n], sorted, in the proportions of `_FREQUENCIES`."""
     percentages = [_FREQUENCIES[name] for name in EXPRESSIONS]
     # The class whose share of the cumulated percentages the middle of each of n equal parts falls into.
     return np.searchsorted(np.cumsum(percentages), (np.arange(n) + 0.5) * 100 / n, side="right").astype(np.int32)
 
 
 def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Images uint8 [n, 48, 48] of faces with these labels."""
+    """Draw images uint8 [n, 48, 48] of faces with these labels."""
     n = len(labels)
 
     def between(low: float, high: float) -> np.ndarray:
@@ -73,7 +73,7 @@ def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     v = (np.cos(angle) * y - np.sin(angle) * x) / size
 
     def cover(distance: np.ndarray) -> np.ndarray:
-        """How much of each pixel lies inside a shape, given signed distances to its edge in half heights."""
+        """Return how much of each pixel lies inside a shape, given signed distances to its edge in half heights."""
         return np.clip(0.5 - distance * size, 0, 1)
 
     light_u, light_v = between(-18, 18), between(-12, 12)
@@ -132,7 +132,10 @@ def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _ellipse(x: np.ndarray, y: np.ndarray, half_width: np.ndarray | float, half_height: np.ndarray | float):
-    """The signed distance to an ellipse around 0, to first order: the implicit function over its gradient's length."""
+    """Return the signed distance to an ellipse around 0, to first order.
+
+    This is the implicit function over the length of its gradient.
+    """
     level = np.hypot(x / half_width, y / half_height)
     slope = np.hypot(x / half_width**2, y / half_height**2)
     return level * (level - 1) / np.maximum(slope, 1e-6)

@@ -52,22 +52,22 @@ class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
         return {name: self._generate_examples(self._data.split(name)) for name in SPLITS}
 
     def _generate_examples(self, split: Split):
-        for place, (image, label, row_id) in enumerate(zip(split.images, split.labels, split.row_ids, strict=True)):
-            yield place, {"image": image, "label": int(label), "row_id": row_id}
+        for index, (image, label, row_id) in enumerate(zip(split.images, split.labels, split.row_ids, strict=True)):
+            yield index, {"image": image, "label": int(label), "row_id": row_id}
 
 
 def dataset_place(directory: str | Path) -> Path:
-    """Where `write_tfds` puts the dataset below `directory`: `fer2013/1.0.0`."""
+    """Return the folder into which `write_tfds` writes below `directory`: `fer2013/1.0.0`."""
     return Path(directory) / Fer2013Builder.name / str(Fer2013Builder.VERSION)
 
 
 def write_tfds(data: Dataset, directory: str | Path) -> Path:
-    """Writes `data` below `directory` and returns the dataset's folder, `dataset_place(directory)`.
+    """Write `data` below `directory` and return the dataset's folder, `dataset_place(directory)`.
 
-    The dataset is written beside its place and moved there when it is complete.
+    The dataset is written to a temporary folder beside it and moved when it is complete.
 
     Raises:
-      InputError: there is such a dataset already, or the directory cannot be written.
+      InputError: the dataset exists already, or the directory cannot be written.
     """
     place = dataset_place(directory)
     if place.exists():
@@ -75,7 +75,7 @@ def write_tfds(data: Dataset, directory: str | Path) -> Path:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".incomplete-") as beside:
-            # TFDS announces a download that does not take place.
+            # TFDS announces a download although there is none.
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 builder = Fer2013Builder(data, data_dir=beside)
                 builder.download_and_prepare()
@@ -86,7 +86,7 @@ def write_tfds(data: Dataset, directory: str | Path) -> Path:
 
 
 def find_tfds(directory: str | Path) -> Path | None:
-    """The folder of the one TFDS dataset in `directory` or up to two levels below it, such as `fer2013/1.0.0`.
+    """Return the folder of the one TFDS dataset in `directory` or up to two levels below, such as `fer2013/1.0.0`.
 
     Raises `InputError` if there are several.
     """
@@ -98,7 +98,7 @@ def find_tfds(directory: str | Path) -> Path | None:
 
 
 def read_tfds(directory: str | Path) -> Dataset:
-    """Reads the dataset that `write_tfds` wrote below `directory`; `directory` may also be the dataset's own folder.
+    """Read the dataset that `write_tfds` wrote below `directory`; `directory` may also be the dataset's own folder.
 
     Labels are mapped by the class names that are stored with the dataset.
 

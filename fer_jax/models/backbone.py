@@ -1,4 +1,4 @@
-"""Networks of inverted residual blocks, described by a table: MobileNetV2 and the EfficientNets are both such."""
+"""Networks of inverted residual blocks, each described by a table: MobileNetV2 and the EfficientNets."""
 
 import dataclasses
 import math
@@ -26,13 +26,13 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """`(x - mean) / std` for RGB values x in 0..255; one value for each of the three channels."""
+    """The normalisation `(x - mean) / std` of RGB values x in 0..255, with one mean and std for each channel."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Gray [n, h, w] or RGB [n, h, w, 3] in 0..255, float32, to normalised RGB [n, h, w, 3], float32."""
+        """Normalise gray [n, h, w] or RGB [n, h, w, 3] images in 0..255, float32, to RGB [n, h, w, 3], float32."""
         if images.ndim == 3:
             images = images[..., None]
         return (images - jnp.array(self.mean)) / jnp.array(self.std)
@@ -40,11 +40,11 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneSpec:
-    """What defines a backbone: its published table, and what its weights decide.
+    """The definition of a backbone: its published table, and the conventions that its weights require.
 
     `squeeze_excite` is the ratio of the gate's width to the channels that enter the block (0: no gate); `drop_path`
-    says whether the residual branches may be dropped in training. `padding`, `batch_norm_epsilon` and `preprocessing`
-    here are those of the Keras weights; converted weights replace them by their own.
+    says whether the residual branches may be dropped in training. The defaults of `padding`, `batch_norm_epsilon` and
+    `preprocessing` belong to the Keras weights; converted weights bring their own values.
     """
 
     name: str
@@ -63,7 +63,7 @@ class BackboneSpec:
         return sum(stage.repeats for stage in self.stages)
 
     def variant(self) -> dict:
-        """What the weights decided, as JSON: the name, `padding`, `batch_norm_epsilon` and `preprocessing`."""
+        """Return what the weights require, as JSON: name, `padding`, `batch_norm_epsilon` and `preprocessing`."""
         return {
             "name": self.name,
             "padding": self.padding,
@@ -72,7 +72,7 @@ class BackboneSpec:
         }
 
     def with_variant(self, variant: dict) -> "BackboneSpec":
-        """This table with the padding, epsilon and preprocessing of `variant`; the inverse of `variant()`."""
+        """Return this table with the padding, epsilon and preprocessing of `variant`; the inverse of `variant()`."""
         preprocessing = {key: tuple(values) for key, values in variant["preprocessing"].items()}
         return dataclasses.replace(
             self,
@@ -82,7 +82,7 @@ class BackboneSpec:
         )
 
     def feature_size(self, input_size: int) -> int:
-        """Height and width of the feature map of a square image of `input_size` pixels."""
+        """Return the height (and width) of the feature map of a square image of `input_size` pixels."""
         strides = [2, *(stage.stride for stage in self.stages)]
         for stride in strides:
             input_size = math.ceil(input_size / stride)
@@ -91,7 +91,7 @@ class BackboneSpec:
 
 @dataclasses.dataclass(frozen=True)
 class BackboneOptions:
-    """What the config decides for every backbone: drop path rate of the last block, BN decay, dtype, lowering.
+    """The options of the config for every backbone: drop path rate of the last block, BN decay, dtype, lowering.
 
     With `rematerialise` the backward pass computes what is inside a block again, from the block's input, instead of
     keeping it: a third more operations, and far less memory (`docs/performance.md`).
@@ -119,7 +119,7 @@ class ConvNorm(nnx.Module):
 class InvertedResidual(nnx.Module):
     """Expand by 1x1, convolve each channel, gate, project by 1x1; add the input where the shapes agree.
 
-    Where `frozen`, no path is dropped.
+    A `frozen` block never drops its residual branch.
     """
 
     frozen = False
@@ -175,9 +175,9 @@ class InvertedResidual(nnx.Module):
 class Backbone(nnx.Module):
     """The network of a `BackboneSpec` without its ImageNet classifier.
 
-    Called with images in 0..255, float32, gray [n, h, w] or RGB [n, h, w, 3]; gives the feature map
-    [n, h / 32, w / 32, top_channels] in the compute dtype. In training mode batch statistics are used and the running
-    ones updated, and `rngs` must have a stream `drop_path`.
+    It takes images in 0..255, float32, gray [n, h, w] or RGB [n, h, w, 3], and returns the feature map
+    [n, h / 32, w / 32, top_channels] in the compute dtype. Training mode normalises by batch statistics, updates the
+    running ones, and needs a stream `drop_path` in `rngs`.
     """
 
     def __init__(self, spec: BackboneSpec, options: BackboneOptions, *, rngs: nnx.Rngs):
@@ -208,7 +208,7 @@ class Backbone(nnx.Module):
         self.rematerialise = options.rematerialise
 
     def stages(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> list[jax.Array]:
-        """The outputs of the stem, of each block and of the top: what a comparison layer by layer needs."""
+        """Return the outputs of the stem, of each block and of the top, for comparisons layer by layer."""
         outputs = [self.stem(self.spec.preprocessing(images), train=train)]
 
         def apply(block, x, rngs):

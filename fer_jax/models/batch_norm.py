@@ -1,8 +1,8 @@
-"""Batch normalisation and the activation behind it as one function, with a derivative written by hand.
+"""Batch normalisation and the activation after it as one function, with a derivative written by hand.
 
-Left to automatic differentiation, the forward pass keeps the centred input, the normalised one and what the
-activation's derivative needs, and the backward pass reads them all. Here it keeps the input alone: the rest is
-recomputed where it is used, two passes over the input and the gradient. `docs/performance.md` has the measurement.
+Left to automatic differentiation, the forward pass keeps the centred input, the normalised one and the operands of the
+activation's derivative, and the backward pass reads them all. Here the forward pass keeps only the input; the backward
+pass recomputes the rest in two passes over the input and the gradient. `docs/performance.md` has the measurement.
 """
 
 import functools
@@ -25,11 +25,11 @@ _AXES = (0, 1, 2)
 def norm_by_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, activation: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises `x` [n, h, w, c] by the statistics of its batch, in float32, and applies an activation.
+    """Normalise `x` [n, h, w, c] by the statistics of its batch, in float32, and apply an activation.
 
     Returns:
-      The result in the dtype of `x`, and the mean and the (biased) variance of each channel, float32 [c], through
-      which no gradient flows.
+      The result in the dtype of `x`, and the mean and the (biased) variance of each channel, float32 [c]. No gradient
+      flows through the statistics.
     """
     outputs, _ = _forward(x, scale, bias, epsilon, activation)
     return outputs
@@ -63,7 +63,10 @@ norm_by_batch.defvjp(_forward, _backward)
 
 
 def _sum_of_channels(x):
-    """[c] of [n, h, w, c]. On CPU as a product with ones: a sixth of a training step's time went into the sums."""
+    """Sum `x` [n, h, w, c] to [c].
+
+    On CPU it is a product with ones: as plain sums they took a sixth of a training step.
+    """
     return jax.lax.platform_dependent(
         x,
         cpu=lambda x: jnp.ones(x.size // x.shape[-1], x.dtype) @ x.reshape(-1, x.shape[-1]),
@@ -72,7 +75,7 @@ def _sum_of_channels(x):
 
 
 def _precise(dtype: jnp.dtype) -> jnp.dtype:
-    """Float32, or the dtype itself where that has more digits: the tests compare networks in float64."""
+    """Return float32, or `dtype` itself if it is more precise: the tests compare networks in float64."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
@@ -83,8 +86,8 @@ def _affine(x32, mean, inverse, scale, bias):
 class BatchNorm(nnx.BatchNorm):
     """Batch normalisation over (batch, height, width), computed in float32 whatever the dtype of its input.
 
-    Under a mesh the batch is the global one. `momentum` is the decay of the running statistics, as in Keras. Where
-    `frozen`, training mode is evaluation mode: normalised by the running statistics, which stay as they are.
+    Under a mesh the batch is the global one. `momentum` is the decay of the running statistics, as in Keras. A `frozen`
+    module acts in training mode as in evaluation: it normalises by the running statistics and does not update them.
     """
 
     frozen = False
@@ -93,7 +96,7 @@ class BatchNorm(nnx.BatchNorm):
         super().__init__(channels, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, rngs=rngs)
 
     def __call__(self, x: jax.Array, activation: str | None = None, *, train: bool) -> jax.Array:
-        """Normalises `x` [n, h, w, c], then applies one of `ACTIVATIONS`; the dtype stays."""
+        """Normalise `x` [n, h, w, c] and apply one of `ACTIVATIONS`; the result has the dtype of `x`."""
         scale, bias = self.scale[...], self.bias[...]
         if train and not self.frozen:
             y, mean, variance = norm_by_batch(x, scale, bias, self.epsilon, activation)

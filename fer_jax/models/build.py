@@ -1,4 +1,4 @@
-"""From a config to the specification of a network."""
+"""Build the specification of a network from a config."""
 
 from collections.abc import Sequence
 

@@ -26,7 +26,7 @@ EFFICIENTNET_B0 = BackboneSpec(
     preprocessing=_IMAGENET,
 )
 
-# No gates and ReLU6 for swish, otherwise B0; there are no Keras weights, and the published ones want (x - 127) / 128:
+# B0 without gates and with ReLU6 for swish. There are no Keras weights; the published ones expect (x - 127) / 128:
 # https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 EFFICIENTNET_LITE0 = dataclasses.replace(
     EFFICIENTNET_B0,

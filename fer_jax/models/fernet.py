@@ -14,19 +14,19 @@ from fer_jax.models.efficientnet import EFFICIENTNET_B0, EFFICIENTNET_LITE0
 from fer_jax.models.mobilenet import MOBILENET_V2
 
 BACKBONES = {spec.name: spec for spec in (EFFICIENTNET_B0, EFFICIENTNET_LITE0, MOBILENET_V2)}
-"""The backbones by the name that configs use."""
+"""The backbones, by their names in configs."""
 
 POOLINGS = {
     "avg": lambda x: jnp.mean(x, axis=(1, 2), dtype=jnp.float32),
     "max": lambda x: jnp.max(x, axis=(1, 2)),
     "flatten": lambda x: x.reshape(x.shape[0], -1),
 }
-"""From a feature map [n, h, w, c] to features [n, c], or [n, h * w * c] for `flatten`."""
+"""Functions from a feature map [n, h, w, c] to features [n, c], or [n, h * w * c] for `flatten`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FerNetSpec:
-    """Everything that decides the shapes and the computation of a `FerNet`.
+    """The shapes and the computation of a `FerNet`.
 
     The defaults are the paper's Table 1; the paper does not name its pooling, `avg` is the usual choice in Keras.
     `input_size` is in pixels; it decides shapes only where pooling is `flatten`.
@@ -48,7 +48,7 @@ class FerNetSpec:
 
 
 class Hidden(nnx.Linear):
-    """Dense and ReLU, then dropout; where `frozen`, nothing is dropped."""
+    """A dense layer, ReLU and dropout; a `frozen` layer has no dropout."""
 
     frozen = False
 
@@ -61,7 +61,7 @@ class Hidden(nnx.Linear):
 
 
 class Classifier(nnx.Module):
-    """A `Hidden` layer for each of `hidden_units`; then the logits (the softmax is in the loss)."""
+    """One `Hidden` layer for each of `hidden_units`, then the logits (the softmax is in the loss)."""
 
     def __init__(self, spec: FerNetSpec, *, rngs: nnx.Rngs):
         # The Keras default of a Dense layer, which the paper used.
@@ -84,10 +84,11 @@ class Classifier(nnx.Module):
 
 
 class FerNet(nnx.Module):
-    """Images in 0..255, float32, gray [n, h, w] or RGB [n, h, w, 3], to logits float32 [n, num_classes].
+    """The network of a `FerNetSpec`: backbones and classifier.
 
-    In training mode (`train=True`) batch statistics are used and the running ones updated, dropout and drop path are
-    on, and `rngs` must have the streams `dropout` and `drop_path`.
+    It takes images in 0..255, float32, gray [n, h, w] or RGB [n, h, w, 3], and returns logits, float32 [n,
+    num_classes]. Training mode (`train=True`) normalises by batch statistics, updates the running ones, applies dropout
+    and drop path, and needs the streams `dropout` and `drop_path` in `rngs`.
     """
 
     def __init__(self, spec: FerNetSpec, *, rngs: nnx.Rngs):
@@ -96,7 +97,7 @@ class FerNet(nnx.Module):
         self.pooling = spec.pooling
 
     def features(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """The pooled features of all backbones, concatenated: [n, num_features]."""
+        """Return the pooled features of all backbones, concatenated: [n, num_features]."""
         pool = POOLINGS[self.pooling]
         return jnp.concatenate(
             [pool(backbone(images, train=train, rngs=rngs)) for backbone in self.backbones.values()], axis=-1
@@ -107,12 +108,12 @@ class FerNet(nnx.Module):
 
 
 def freeze_modules(model: FerNet, is_frozen: Callable[[tuple[str | int, ...]], bool]) -> None:
-    """Makes the frozen parts of a model act in training mode as in evaluation.
+    """Make the frozen parts of a model act in training mode as in evaluation.
 
-    `is_frozen` tells by its path whether a parameter is frozen. A module that knows a frozen state (batch
-    normalisation, inverted residual, hidden layer of the classifier) takes it if all parameters in it are frozen; so
-    with a part of a block frozen, its frozen batch normalisations use their running statistics and the block may still
-    be dropped.
+    `is_frozen` tells from its path whether a parameter is frozen. A module with a `frozen` attribute (batch
+    normalisation, inverted residual, hidden layer of the classifier) becomes frozen if all its parameters are. In a
+    block of which only a part is frozen, the frozen batch normalisations use their running statistics, and the block
+    may still be dropped.
     """
     for module_path, module in nnx.iter_modules(model):
         if hasattr(module, "frozen"):

@@ -55,6 +55,6 @@ class SqueezeExcite(nnx.Module):
 
 
 def drop_path(x: jax.Array, rate: float, rngs: nnx.Rngs) -> jax.Array:
-    """Zeroes whole examples of `x` [n, ...] with probability `rate` and scales the others by 1 / (1 - rate)."""
+    """Zero whole examples of `x` [n, ...] with probability `rate` and scale the others by 1 / (1 - rate)."""
     keep = jax.random.bernoulli(rngs.drop_path(), 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
     return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)

@@ -13,7 +13,7 @@ from fer_jax.models.fernet import FerNet, FerNetSpec
 
 
 def layer_table(spec: FerNetSpec) -> str:
-    """The layers of a `FerNet` in order: name, output shape for one image, trainable parameters, running statistics."""
+    """Return the layers of a `FerNet` as text: name, output shape for one image, parameters, running statistics."""
     model = nnx.eval_shape(lambda: FerNet(spec, rngs=nnx.Rngs(0)))
     table = Table("layer", "output", title=f"FerNet at {spec.input_size} x {spec.input_size} pixels")
     table.add_column("parameters", justify="right")

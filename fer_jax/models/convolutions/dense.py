@@ -1,10 +1,11 @@
-"""Dense convolution, in forms that XLA's CPU backend runs fast.
+"""Dense convolution, written so that XLA's CPU backend runs it fast.
 
-Left to automatic differentiation, the gradient of a pointwise kernel is a matrix product whose operand is transposed
-in memory first: at 96 pixels, batch 16, the first expansion of MobileNetV2 takes 11.7 ms for it and 0.8 ms in the form
-below. That of the stem's kernel transposes the images to put the batch last, which alone was 6 % of a training step;
-the stem itself, of three channels, reaches a tenth of the speed of a matrix product. Both are one over patches in
-training. `docs/performance.md` has the measurement of the whole.
+Left to automatic differentiation, the gradient of a pointwise kernel is a matrix product whose operand is transposed in
+memory first: at 96 pixels, batch 16, the first expansion of MobileNetV2 takes 11.7 ms for it and 0.8 ms in the form
+below. The gradient of the stem's kernel transposes the images to put the batch last; this transposition alone was 6 %
+of a training step. The forward convolution of the stem has only three input channels and reaches a tenth of the speed
+of a matrix product. In training, the stem and its kernel's gradient are therefore matrix products over patches.
+`docs/performance.md` has the measurement of the whole.
 """
 
 import functools
@@ -18,7 +19,7 @@ from fer_jax.models.convolutions.windows import Pads, taps
 
 @jax.custom_vjp
 def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The matrix product of `x` [..., inputs] and `kernel` [inputs, outputs], of one dtype."""
+    """Return the matrix product of `x` [..., inputs] and `kernel` [inputs, outputs], both of one dtype."""
     return jnp.matmul(x, kernel)
 
 
@@ -35,20 +36,20 @@ pointwise_conv.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def _sum_of_outer_products(x, gradient):
-    """[inputs, outputs]: the contraction of all axes but the last, in this order of operands."""
+    """Contract all axes but the last, to [inputs, outputs]; this order of operands needs no transposition."""
     rows, gradients = (a.reshape(-1, a.shape[-1]) for a in (x, gradient))
     return lax.dot_general(rows, gradients, (((0,), (0,)), ((), ())))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
-    """Convolves `x` [n, h, w, inputs] with `kernel` [k, k, inputs, outputs], of one dtype, padded with zeros."""
+    """Convolve `x` [n, h, w, inputs], padded with zeros, with `kernel` [k, k, inputs, outputs] of the same dtype."""
     return _native(x, kernel, stride, pads)
 
 
 def _conv_forward(x, kernel, stride, pads):
-    # Where the kernel trains, its gradient needs the patches anyway; elsewhere they would cost more than they gain, for
-    # XLA computes what made the images, the augmentation among it, once for each tap.
+    # Where the kernel trains, its gradient needs the patches anyway. Elsewhere they would cost more than they gain: XLA
+    # would compute the images, including their augmentation, once for each tap.
     y = lax.platform_dependent(
         x,
         kernel,
@@ -60,7 +61,7 @@ def _conv_forward(x, kernel, stride, pads):
 
 def _conv_backward(stride, pads, residuals, gradient):
     x, kernel = residuals
-    # For the stem nothing asks for the input's gradient, and XLA drops it.
+    # Nothing uses the gradient of the stem's input, so XLA removes it.
     (dx,) = jax.vjp(lambda x: _native(x, kernel, stride, pads), x)[1](gradient)
     dkernel = lax.platform_dependent(
         x,
@@ -90,5 +91,8 @@ def _kernel_gradient_by_patches(x, gradient, kernel_shape, stride, pads):
 
 
 def _patches(x, size, stride, pads):
-    """[n, h', w', size * size * inputs]: the pixels that each tap multiplies, side by side; for few input channels."""
+    """Return the pixels that each tap multiplies, side by side: [n, h', w', size * size * inputs].
+
+    It is meant for few input channels.
+    """
     return jnp.concatenate([pixels for _, _, pixels in taps(x, size, stride, pads)], axis=-1)

@@ -1,4 +1,4 @@
-"""Depthwise convolution, lowered in each direction as each platform runs it best.
+"""Depthwise convolution, with the lowering that is fastest on each platform and in each direction.
 
 XLA's CPU backend has no fast grouped convolution: with it, most of a training step of these networks is spent here,
 so on CPU the convolution is written as a sum of shifted images. On TPU the native one moves far fewer bytes. On a GPU
@@ -20,7 +20,7 @@ LOWERINGS = ("native", "shift_and_add")
 """XLA's grouped convolution, and the sum of shifted images of `fer_jax.models.convolutions.shift_and_add`."""
 
 DIRECTIONS = ("forward", "input gradient", "kernel gradient")
-"""What each has a lowering of its own, in the order in which their names are joined."""
+"""The computations that can each have their own lowering; a config names the three lowerings in this order."""
 
 LOWERING_FORMS = (
     f"auto, {', '.join(LOWERINGS)}, or three of the latter two joined by commas, for {', '.join(DIRECTIONS[:2])} and "
@@ -36,9 +36,9 @@ PADDINGS = ("same", "symmetric")
 
 
 def by_direction(lowering: str) -> tuple[str, str, str]:
-    """The lowering of each of `DIRECTIONS`, from one name for all of them or three names joined by commas.
+    """Return the lowering of each of `DIRECTIONS`, given one name for all of them or three names joined by commas.
 
-    Raises `ValueError` for anything else, `auto` among it.
+    Raises `ValueError` for anything else, including `auto`.
     """
     names = tuple(lowering.split(","))
     names = 3 * names if len(names) == 1 else names
@@ -48,7 +48,7 @@ def by_direction(lowering: str) -> tuple[str, str, str]:
 
 
 def is_lowering(value: object) -> bool:
-    """Whether `value` is what `by_direction` takes."""
+    """Return whether `by_direction` accepts `value`."""
     try:
         by_direction(value)
     except (ValueError, AttributeError):
@@ -57,7 +57,10 @@ def is_lowering(value: object) -> bool:
 
 
 def padding_amounts(padding: str, size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after an axis of `size` pixels; the output has ceil(size / stride) pixels for both paddings."""
+    """Return the zeros before and after an axis of `size` pixels.
+
+    The output has ceil(size / stride) pixels for both paddings.
+    """
     if padding == "symmetric":
         return kernel // 2, kernel // 2
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -90,7 +93,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: str
 
 def _lowered(lowerings, stride, pads, x, kernel):
     if set(lowerings) == {"native"}:
-        # JAX's own derivatives of it, forward mode and all.
+        # JAX differentiates it, in forward mode too.
         return _native(x, kernel, stride, pads)
     return _by_direction(x, kernel, lowerings, stride, pads)
 

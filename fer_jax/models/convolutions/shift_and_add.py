@@ -16,7 +16,7 @@ from fer_jax.models.convolutions.windows import Pads, pad, taps
 
 
 def forward(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
-    """Depthwise convolution of `x` [n, h, w, c] with `kernel` [k, k, 1, c], both axes padded with zeros by `pads`.
+    """Convolve each channel of `x` [n, h, w, c] with `kernel` [k, k, 1, c], both axes padded with zeros by `pads`.
 
     The sums are kept in float32, as the native convolution keeps them; the result has the dtype of `x`.
     """
@@ -25,7 +25,7 @@ def forward(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Arr
 
 
 def input_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
-    """The gradient of `x`, of its shape and dtype, from that of the result; of `x` nothing else is looked at.
+    """Return the gradient of `x` given that of the result; only the shape and dtype of `x` are used.
 
     Input pixel i = stride * q + phase meets output pixel q + shift through tap t where stride * shift = phase + pad -
     t, so each phase is a sum of shifted gradients of its own, over the taps for which that shift is whole.
@@ -62,7 +62,7 @@ def input_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride:
 
 
 def _whole_shifts(k: int, stride: int, before: int) -> list[list[tuple[int, int]]]:
-    """For each phase of the stride along one axis, the (tap, shift) pairs of the gradients it sums."""
+    """Return, for each phase of the stride along one axis, the (tap, shift) pairs of the gradients it sums."""
     return [
         [(tap, (phase + before - tap) // stride) for tap in range(k) if (phase + before - tap) % stride == 0]
         for phase in range(stride)
@@ -70,7 +70,7 @@ def _whole_shifts(k: int, stride: int, before: int) -> list[list[tuple[int, int]
 
 
 def kernel_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
-    """The gradient of `kernel`, of its shape and dtype, from that of the result; nothing else of `kernel` is used.
+    """Return the gradient of `kernel` given that of the result; only the shape and dtype of `kernel` are used.
 
     For each tap it is the sum over examples and pixels of shifted input times gradient.
     """

@@ -1,4 +1,4 @@
-"""The depthwise convolutions of a config's backbones, each by itself, in each lowering and each direction."""
+"""Time the depthwise convolutions of a config's backbones one by one, in each lowering and direction."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ class DepthwiseShape:
 
 
 def depthwise_shapes(backbones: Sequence[BackboneSpec], input_size: int) -> dict[DepthwiseShape, int]:
-    """The distinct depthwise convolutions of the backbones, from the first on, with how often each occurs."""
+    """Return the distinct depthwise convolutions of the backbones in order, with the number of times each occurs."""
     shapes = {}
     for spec in backbones:
         size, channels = math.ceil(input_size / 2), spec.stem_channels
@@ -45,10 +45,10 @@ def depthwise_shapes(backbones: Sequence[BackboneSpec], input_size: int) -> dict
 def lowering_seconds(
     shape: DepthwiseShape, direction: str, batch_size: int, dtype: str, *, rounds: int, calls: int
 ) -> dict[str, float]:
-    """Median seconds of one call of `shape` in one of `DIRECTIONS` by lowering, on the default device.
+    """Return the median seconds of one call of `shape` in one of `DIRECTIONS`, by lowering, on the default device.
 
-    The lowerings take turns for `rounds` rounds, after one that does not count. A round is `calls` calls in one
-    program: on a GPU the launch of a program takes longer than many of these convolutions.
+    The lowerings alternate for `rounds` rounds after one warm-up round. A round is `calls` calls in one program,
+    because on a GPU the launch of a program takes longer than many of these convolutions.
     """
     x = jnp.ones((batch_size, shape.size, shape.size, shape.channels), dtype)
     kernel = jnp.ones((shape.kernel, shape.kernel, 1, shape.channels), dtype)
@@ -69,7 +69,7 @@ def lowering_seconds(
 
 
 def _repeated(function: Callable, calls: int) -> Callable:
-    """`function` called `calls` times, one after another, for the result of the last one."""
+    """Return a function that calls `function` `calls` times in sequence and returns the last result."""
     if calls == 1:
         return function
 

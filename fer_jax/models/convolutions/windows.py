@@ -1,4 +1,4 @@
-"""What each tap of a convolution's kernel sees of a padded image."""
+"""The pixels of a padded image that each tap of a convolution's kernel multiplies."""
 
 from collections.abc import Iterator
 
@@ -11,14 +11,14 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def pad(x: jax.Array, pads: Pads) -> jax.Array:
-    """`x` [n, h, w, c] with zeros around both axes."""
+    """Return `x` [n, h, w, c] with zeros around both axes."""
     return jnp.pad(x, ((0, 0), *pads, (0, 0)))
 
 
 def taps(x: jax.Array, k: int, stride: int, pads: Pads) -> Iterator[tuple[int, int, jax.Array]]:
-    """For each tap (row, column) of k * k, the pixels of the padded `x` [n, h, w, c] that it multiplies.
+    """Yield each tap (row, column) of k * k with the pixels of the padded `x` [n, h, w, c] that it multiplies.
 
-    They are [n, h', w', c], with the height and width of the convolution's output.
+    The pixels are [n, h', w', c], with the height and width of the convolution's output.
     """
     padded = pad(x, pads)
     n, *extents, channels = padded.shape
