@@ -32,15 +32,26 @@ def random_rectangles(keys: jax.Array, size: int) -> jax.Array:
 
 
 def erase(images: jax.Array, keys: jax.Array, probability: float) -> jax.Array:
-    """Images float32 [n, size, size] in 0..255, each with `probability` erased in a random rectangle, by keys [n].
+    """Erase a random rectangle of each image with `probability`.
 
-    What is erased becomes uniform noise in 0..255, an own value for each pixel (the paper's best filling).
+    What is erased becomes uniform noise in 0..255, a value of its own for each pixel (what the paper found best). It is
+    the same in all channels: a key erases a gray image and the same image in colour alike, and the noise is gray.
+
+    Args:
+      images: float32 [n, size, size] or [n, size, size, 3], in 0..255.
+      keys: keys [n].
+      probability: of an image being erased in part, 0 to 1.
+
+    Returns:
+      float32, of the shape of `images`.
     """
-    size = images.shape[-1]
+    size = images.shape[1]
     rectangle_keys, noise_keys, chance_keys = (jax.vmap(jax.random.split, (0, None))(keys, 3)[:, i] for i in range(3))
     top, left, height, width = (x[:, None, None] for x in random_rectangles(rectangle_keys, size).T)
     rows, columns = jnp.arange(size)[:, None], jnp.arange(size)
     inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
     chosen = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(chance_keys)
     noise = jax.vmap(lambda key: jax.random.uniform(key, (size, size), maxval=255.0))(noise_keys)
-    return jnp.where(inside & chosen[:, None, None], noise, images)
+    channels = (1,) * (images.ndim - 3)
+    erased = (inside & chosen[:, None, None]).reshape(*inside.shape, *channels)
+    return jnp.where(erased, noise.reshape(*noise.shape, *channels), images)
