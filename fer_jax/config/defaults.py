@@ -15,8 +15,6 @@ from fer_jax.models.convolutions.depthwise import LOWERING_FORMS, is_lowering
 from fer_jax.models.fernet import BACKBONES, POOLINGS
 from fer_jax.params.trainable import EVERYTHING, parse_rows
 
-_BACKBONES = tuple(BACKBONES)
-
 RUN = {
     "seed": Key(0, number(0, 2**32 - 1), "Of the initial weights, the order of the images and every random choice."),
     "init": Key(
@@ -33,7 +31,7 @@ BACKBONE_CHECKPOINTS = {
         f"The run or checkpoint that {name} starts from in place of `init`.",
         kind=str,
     )
-    for name in _BACKBONES
+    for name in BACKBONES
 }
 
 DATA = {
@@ -88,8 +86,8 @@ MODEL = {
     "backbones": Key(
         ("efficientnet_b0",),
         Rule(
-            "one or more different names out of " + ", ".join(_BACKBONES),
-            lambda names: names and all(name in _BACKBONES for name in names) and len(set(names)) == len(names),
+            "one or more different names out of " + ", ".join(BACKBONES),
+            lambda names: names and all(name in tuple(BACKBONES) for name in names) and len(set(names)) == len(names),
         ),
         "The networks whose features, side by side, the classifier sees.",
     ),
