@@ -106,8 +106,7 @@ MODEL = {
     "drop_path": Key(
         0.2,
         number(0, 1, high_open=True),
-        "The probability that the last residual block of an EfficientNet is skipped in training; it grows to this "
-        "from 0 at the first.",
+        "In training, residual block b of the n of an EfficientNet is skipped with b / n of this probability.",
     ),
     "batch_norm_momentum": Key(
         0.99, number(0, 1, high_open=True), "The decay of the running statistics of batch normalisation."
@@ -159,7 +158,11 @@ TRAIN = {
 
 OPTIMIZER = {
     "learning_rate": Key(1e-3, number(0, low_open=True), "Adam's; where it is scheduled, the highest."),
-    "schedule": Key("constant", one_of(("constant", "cosine")), "How the learning rate goes on after the warm-up."),
+    "schedule": Key(
+        "constant",
+        one_of(("constant", "cosine")),
+        "The learning rate after the warm-up: `cosine` brings it to 0 at the end.",
+    ),
     "warmup_epochs": Key(0.0, number(0), "Epochs in which the learning rate rises linearly from 0."),
     "weight_decay": Key(0.0, number(0), "AdamW's decoupled decay of the kernels."),
     "gradient_clip_norm": Key(0.0, number(0), "The largest global norm of the gradient; 0: it is not clipped."),

@@ -58,9 +58,9 @@ def number(low: float, high: float = math.inf, *, low_open: bool = False, high_o
         below = value < high if high_open else value <= high
         return above and below and -math.inf < value < math.inf
 
-    bounds = f"{'above' if low_open else 'at least'} {low:g}"
+    bounds = f"{'above' if low_open else 'at least'} {low:.10g}"
     if high != math.inf:
-        bounds += f" and {'below' if high_open else 'at most'} {high:g}"
+        bounds += f" and {'below' if high_open else 'at most'} {high:.10g}"
     return Rule(f"a number {bounds}", holds)
 
 
