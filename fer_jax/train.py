@@ -12,6 +12,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from fer_jax.config.defaults import check_config
+from fer_jax.config.effects import check_effects
 from fer_jax.config.loading import to_json
 from fer_jax.data.dataset import Dataset
 from fer_jax.data.inputs import ResidentInput, StreamingInput, make_input
@@ -94,6 +95,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
     # ---- What is asked for can be done.
     workdir = Path(workdir)
     check_config(config)
+    check_effects(config, data.nbytes)
     if config.eval.test_each_epoch and not len(data.test):
         raise InputError(f"config.eval.test_each_epoch=True: {data.source} has no test split; set it to False")
     backbones = starting_backbones(config, data.fingerprint())

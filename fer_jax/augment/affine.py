@@ -34,8 +34,22 @@ def _is_number(value) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _key_error(key: str, found, expected: str) -> InputError:
-    return InputError(f"config.augment.{key}: found {found!r}, expected {expected}; set it in the config file")
+_FRACTION = (
+    "a fraction of the image size, at least 0 and below 1",
+    lambda value: _is_number(value) and 0 <= value < 1,
+)
+
+RANGES = {
+    "horizontal_flip": ("True or False", lambda value: isinstance(value, bool)),
+    # Beyond 45 degrees an output column crosses the source rows at too flat an angle for the first pass.
+    "rotation_range": ("degrees from 0 to 45", lambda value: _is_number(value) and 0 <= value <= 45),
+    "width_shift_range": _FRACTION,
+    "height_shift_range": _FRACTION,
+    "zoom_range": ("a number of at least 0 and below 1", lambda value: _is_number(value) and 0 <= value < 1),
+    "fill_mode": ("'nearest', the only mode", lambda value: value == "nearest"),
+    "random_erasing": ("a probability from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
+}
+"""What each field of `Augmentation` may hold: in words, and the test of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,20 +74,12 @@ class Augmentation:
     random_erasing: float = 0.0
 
     def __post_init__(self):
-        if not isinstance(self.horizontal_flip, bool):
-            raise _key_error("horizontal_flip", self.horizontal_flip, "True or False")
-        # Beyond 45 degrees an output column crosses the source rows at too flat an angle for the first pass.
-        if not (_is_number(self.rotation_range) and 0 <= self.rotation_range <= 45):
-            raise _key_error("rotation_range", self.rotation_range, "degrees from 0 to 45")
-        for key in ("width_shift_range", "height_shift_range"):
-            if not (_is_number(getattr(self, key)) and 0 <= getattr(self, key) < 1):
-                raise _key_error(key, getattr(self, key), "a fraction of the image size, at least 0 and below 1")
-        if not (_is_number(self.zoom_range) and 0 <= self.zoom_range < 1):
-            raise _key_error("zoom_range", self.zoom_range, "a number of at least 0 and below 1")
-        if self.fill_mode != "nearest":
-            raise _key_error("fill_mode", self.fill_mode, "'nearest', the only mode")
-        if not (_is_number(self.random_erasing) and 0 <= self.random_erasing <= 1):
-            raise _key_error("random_erasing", self.random_erasing, "a probability from 0 to 1")
+        for key, (expected, holds) in RANGES.items():
+            found = getattr(self, key)
+            if not holds(found):
+                raise InputError(
+                    f"config.augment.{key}: found {found!r}, expected {expected}; set it in the config file"
+                )
 
 
 NO_AUGMENTATION = Augmentation(

@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import traceback
+import types
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,62 +37,91 @@ _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or 
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
-    """A hint at the known name that looks most like `key`."""
-    names = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if not names:
-        last = key.rpartition(".")[2]
-        names = [name for name in known if name.rpartition(".")[2] == last][:1]
-    return f"; did you mean config.{names[0]}?" if names else ""
+    """A hint at the known keys of the same name in other sections, or else at the one whose spelling is near."""
+    names = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    names = names or difflib.get_close_matches(key, known, n=1, cutoff=_NEAR)
+    return f"; did you mean {' or '.join(f'config.{name}' for name in names)}?" if names else ""
+
+
+_NEAR = 0.85
+"""The least similarity of a typing error: at less, sections have more in common than the names within them."""
 
 
 def load_config(arguments: Sequence[str]) -> ConfigDict:
     """The config of a command line such as `["--config=configs/quickstart.py", "--config.train.epochs=2"]`.
 
-    Raises `InputError` for a file that is missing or broken, an unknown key (with the nearest valid name), a value of
-    the wrong type, and an impossible value.
+    Raises `InputError` for a file that is missing or broken (with the line of it that raised), an unknown key (with the
+    nearest valid name), a value of the wrong type, and an impossible value.
     """
-    for path in (a.removeprefix("--config=") for a in arguments if a.startswith("--config=")):
+    paths = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
+    for path in paths:
         try:
             found = Path(path).is_file()
         except OSError as error:  # a name too long for a file system
             raise InputError(f"--config={path}: cannot be looked up ({error.strerror})") from error
         if not found:
             raise InputError(f"--config={path}: no such file; the configs of the paper's experiments are in configs/")
-    file = next((f"config file {a.partition('=')[2]}" for a in arguments if a.startswith("--config=")), "config file")
-    argv = ["", *arguments]
-    keys = [a.removeprefix("--config.").partition("=")[0] for a in arguments if a.startswith("--config.")]
+    if not paths:
+        raise InputError("no config file; give one, such as --config=configs/quickstart.py")
     known = flatten(default_config())
-    for key in keys:
+    for key in (a.removeprefix("--config.").partition("=")[0] for a in arguments if a.startswith("--config.")):
         if key not in known:
             raise InputError(f"config.{key} is not a key{_nearest(key, known)}")
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    try:
-        rest = values(argv)
-        config = values.config
-        if not isinstance(config, ConfigDict):
-            raise InputError(f"{file}: no config; give one, such as --config=configs/quickstart.py")
-        # A file that could not be loaded raises only where its values are read.
-        problem = _unlike_default(config)
-    except flags.Error as error:
-        raise InputError(str(error).partition("\n")[0].removeprefix("flag --")) from None
-    except OSError as error:
-        raise InputError(f"{file}: {_last_line(error)}") from None
-    except InputError:
-        raise
-    except Exception as error:  # whatever a user's config file may raise
-        raise InputError(f"{file}: {type(error).__name__}: {_last_line(error)}") from None
-    if rest[1:]:
-        raise InputError(f"unknown argument {rest[1]!r}")
-    if problem:
+    config = _run_config_file(paths[-1])
+    if problem := _unlike_default(config):
+        raise InputError(problem)
+    rest = _override(config, [a for a in arguments if not a.startswith("--config=")])
+    if rest:
+        raise InputError(f"unknown argument {rest[0]!r}")
+    if problem := _unlike_default(config):
         raise InputError(problem)
     check_config(config)
     return config
 
 
+def _run_config_file(path: str) -> ConfigDict:
+    """What `get_config` of a user's file returns, locked; whatever the file raises becomes an `InputError`."""
+    name = f"config file {path}"
+    module = types.ModuleType("config_file")
+    module.__file__ = path
+    try:
+        # Not imported, which would leave a compiled copy beside the file.
+        exec(compile(Path(path).read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
+        config = module.get_config()
+    except (MemoryError, InputError):
+        raise
+    except Exception as error:  # Only the user's own code runs here.
+        line = _line_in(error, path)
+        where = f"{name}, line {line}" if line else name
+        raise InputError(f"{where}: {type(error).__name__}: {_last_line(error)}") from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"{name}: get_config() returns {type(config).__name__}, expected the config that it made")
+    return config.lock()
+
+
+def _line_in(error: Exception, path: str) -> int | None:
+    """The last line of the file at `path` that ran before `error`, or that could not be compiled."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return error.lineno
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == path]
+    return lines[-1] if lines else None
+
+
+def _override(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
+    """Set in `config` what `--config.KEY=VALUE` say, by the types that it has; return what is no such argument."""
+    argv = ["", *arguments]
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        return values(argv)[1:]
+    except flags.Error as error:
+        raise InputError(str(error).partition("\n")[0].removeprefix("flag --")) from error
+
+
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1] if lines else "no message"
 
 
 def to_json(config: ConfigDict) -> str:
@@ -113,13 +144,12 @@ def from_json(text: str) -> ConfigDict:
     config = ConfigDict(default_config().to_dict())
     try:
         config.update(tuples(json.loads(text)))
-        if problem := _lacking(flatten(config), flatten(default_config())):
-            raise InputError(problem)
-        check_config(config)
-    except InputError:
-        raise
-    except Exception as error:  # ConfigDict raises many kinds for what is no config
+    # What JSON and ConfigDict raise for a text that is no config.
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"the saved config is damaged ({type(error).__name__}: {_last_line(error)})") from error
+    if problem := _lacking(flatten(config), flatten(default_config())):
+        raise InputError(problem)
+    check_config(config)
     return config.lock()
 
 

@@ -95,6 +95,11 @@ def _refuse_folder_options(text: str, validation_fraction: float | None, folder:
             f"config.data.image_size is {folder.image_size}, but only the images of a folder are resized, not those of "
             f"{text!r}; leave the option out"
         )
+    if folder.classes != FolderOptions.classes:
+        raise InputError(
+            f"config.data.classes (--classes) is {folder.classes}, but only an image folder has class folders, not "
+            f"{text!r}; leave the option out"
+        )
 
 
 def _compared(data: Dataset) -> Dataset:

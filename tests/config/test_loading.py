@@ -83,6 +83,11 @@ def test_overrides_are_typed(repository):
         ("--config.optimizer.learning_rat=1", "did you mean config.optimizer.learning_rate?"),
         ("--config.optimiser.learning_rate=1", "did you mean config.optimizer.learning_rate?"),
         ("--config.learning_rate=1", "did you mean config.optimizer.learning_rate?"),
+        (
+            "--config.batch_size=8",
+            "config.batch_size is not a key; did you mean config.eval.batch_size or config.train.batch_size?",
+        ),
+        ("--config.model.learning_rate=1", "did you mean config.optimizer.learning_rate?"),
         ("--config.train.epochs=ten", "config.train.epochs=ten"),
         ("--config.train.epochs=1.5", "config.train.epochs=1.5"),
         ("--config.train.epochs=0", "config.train.epochs=0: expected a number at least 1"),
@@ -129,6 +134,13 @@ def test_bad_override_is_one_clear_line(repository, override, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["train.class_weights", "optimizer.momentum", "train.epochs_of_warmup", "resume"])
+def test_no_key_is_suggested_for_a_name_that_is_like_none(repository, key):
+    with pytest.raises(InputError) as error:
+        load(repository, "efficientnet_b0", f"--config.{key}=1")
+    assert str(error.value) == f"config.{key} is not a key"
+
+
 @pytest.mark.parametrize("lowering", ["auto", "native", "shift_and_add", "native,shift_and_add,native"])
 def test_lowering_may_be_one_or_one_for_each_direction(repository, lowering):
     config = load(repository, "efficientnet_b0", f"--config.model.depthwise_lowering={lowering}")
@@ -162,6 +174,53 @@ def test_bad_config_file_is_one_clear_line(tmp_path, body, message):
         load_config([f"--config={path}"])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "kind"),
+    [
+        ("x = 1\nraise RuntimeError('first\\nbroken')", 2, RuntimeError),
+        ("import os\n\ndef get_config(:", 3, SyntaxError),
+        ("def helper():\n    return {}['absent']\n\ndef get_config():\n    return helper()", 2, KeyError),
+        ("import json\ndef get_config():\n    return json.loads('{')", 3, json.JSONDecodeError),
+        ("def get_config():\n    return open('absent.txt')", 2, FileNotFoundError),
+        ("def get_config():\n    raise ValueError", 2, ValueError),
+        ("def get_config():\n    return get_config()", 2, RecursionError),
+    ],
+)
+def test_what_a_config_file_raises_is_chained_and_its_line_named(tmp_path, body, line, kind):
+    path = tmp_path / "mine.py"
+    path.write_text(body)
+    with pytest.raises(InputError) as error:
+        load_config([f"--config={path}"])
+    assert str(error.value).startswith(f"config file {path}, line {line}: {kind.__name__}: ")
+    assert type(error.value.__cause__) is kind
+
+
+@pytest.mark.parametrize("kind", ["MemoryError", "KeyboardInterrupt", "SystemExit"])
+def test_what_is_no_fault_of_a_config_file_stays_what_it_is(tmp_path, kind):
+    (tmp_path / "mine.py").write_text(f"raise {kind}")
+    with pytest.raises(BaseException) as error:  # noqa: PT011
+        load_config([f"--config={tmp_path}/mine.py"])
+    assert type(error.value).__name__ == kind
+
+
+def test_a_config_file_without_get_config_is_named(tmp_path):
+    (tmp_path / "mine.py").write_text("config = 3")
+    with pytest.raises(InputError, match=r"mine\.py: AttributeError: .*get_config"):
+        load_config([f"--config={tmp_path}/mine.py"])
+
+
+@pytest.mark.parametrize("reads", ["check_config", "flatten"])
+def test_a_bug_of_our_own_keeps_its_traceback(repository, monkeypatch, reads):
+    def broken(*_):
+        raise AttributeError("a bug")
+
+    text = to_json(default_config())
+    monkeypatch.setattr(configs, reads, broken)
+    for read in (lambda: load(repository, "quickstart"), lambda: from_json(text)):
+        with pytest.raises(AttributeError, match="a bug"):
+            read()
 
 
 def test_user_config_may_live_anywhere(repository, tmp_path):

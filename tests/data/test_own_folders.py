@@ -195,3 +195,9 @@ def test_evaluation_takes_classes_size_and_colour_from_the_model(tmp_path):
 def test_a_size_is_refused_where_nothing_is_resized():
     with pytest.raises(InputError, match=r"config\.data\.image_size is 64, but only the images of a folder"):
         load("synthetic:8", folder=FolderOptions(image_size=64))
+
+
+def test_classes_are_refused_where_there_are_no_class_folders():
+    with pytest.raises(InputError, match=r"config\.data\.classes \(--classes\) is folders, but only an image folder"):
+        load("synthetic:8", folder=FolderOptions(classes="folders"))
+    assert len(load("synthetic:8", folder=FolderOptions(classes="auto")).train) == 8
