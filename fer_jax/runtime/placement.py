@@ -1,4 +1,4 @@
-"""Arrays of the host on the devices of all processes."""
+"""Put arrays of the host on the devices of all processes."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def place(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """The arrays of `tree` on the devices of `sharding`; every process must give the same values."""
+    """Put the arrays of `tree` on the devices of `sharding`; every process must pass the same values."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
