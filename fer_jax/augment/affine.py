@@ -1,6 +1,6 @@
-"""Random augmentation and the resize to the model's input size: one affine map an image, computed on the device.
+"""Random augmentation and the resize to the model's input size as one affine map an image, computed on the device.
 
-A map takes the centre of an output pixel (y, x) to the source row and column that it shows:
+A map takes the centre of an output pixel (y, x) to the source row and column that it samples:
 
     u = a y + b x + c        (source row)
     v = d y + e x + f        (source column)
@@ -8,14 +8,15 @@ A map takes the centre of an output pixel (y, x) to the source row and column th
 A gather of every output pixel is slow on an accelerator, so the image is resampled one axis at a time. The first pass
 interpolates along each source row i, at the column where output column x crosses that row; the second interpolates
 along each column of the result, at row u(y, x). Linear interpolation at a position is a sum over all pixels of the
-row, weighted by the hat function max(0, 1 - |position - pixel|): arithmetic alone, which XLA fuses into one loop. Its
-cost grows with the width of the image, so a CPU, which gathers well, does gather from images of more than 64 pixels.
+row, weighted by the hat function max(0, 1 - |position - pixel|). This is pure arithmetic, and XLA fuses it into one
+loop. Its cost grows with the width of the image, so a CPU, on which gathers are fast, gathers from images of more than
+64 pixels.
 
-Each pass is exact linear interpolation along its axis. Where rows stay rows (flip, shift, zoom, resize) the two make
-bilinear interpolation. A rotation makes them interpolate on a lattice sheared by its angle, which is not quite the
-bilinear sample: on FER2013 faces from 48 to 96 pixels the mean difference is 0.13 gray levels of 255 with the default
-ranges (0.1 % of the pixels differ by more than 3) and 0.68 with rotations up to 45 degrees, where bilinear and cubic
-interpolation of the same maps differ by 2.1.
+Each pass is exact linear interpolation along its axis. Without rotation (flip, shift, zoom, resize) the two passes are
+bilinear interpolation. With a rotation they interpolate on a lattice sheared by its angle, and the result is not quite
+the bilinear sample: on FER2013 faces from 48 to 96 pixels the mean difference is 0.13 gray levels of 255 with the
+default ranges (0.1 % of the pixels differ by more than 3) and 0.68 with rotations up to 45 degrees, where bilinear and
+cubic interpolation of the same maps differ by 2.1.
 """
 
 import dataclasses
@@ -59,8 +60,8 @@ class Augmentation:
     `horizontal_flip`: mirror an image with probability 1/2. `rotation_range`: degrees to either side, 0 to 45.
     `width_shift_range`, `height_shift_range`: fractions of the image size to either side, along columns and rows.
     `zoom_range`: each axis is scaled by its own factor from 1 - zoom_range to 1 + zoom_range.
-    `fill_mode`: what lies beyond the border; only `nearest`, the closest pixel of the border, is known.
-    `random_erasing`: the probability that a rectangle of the image is erased (`random_erasing.py`), not one of Keras.
+    `fill_mode`: the values beyond the border; only `nearest`, the closest pixel of the border, is supported.
+    `random_erasing`: the probability that a rectangle of the image is erased (`random_erasing.py`); not in Keras.
 
     Raises `InputError` naming the key under `config.augment` for a value outside its range.
     """
@@ -89,7 +90,7 @@ NO_AUGMENTATION = Augmentation(
 
 
 def random_affine(keys: jax.Array, augmentation: Augmentation, image_size: int, output_size: int) -> jax.Array:
-    """Random maps from the pixels of an output image to those of a square source image.
+    """Draw random maps from the pixels of an output image to those of a square source image.
 
     The map is composed as Keras composes it in `apply_affine_transform`: rotation, shift, zoom, multiplied in that
     order and taken about the image centre, with the flip applied to the output; then the resize, whose pixel centres
@@ -124,7 +125,7 @@ def random_affine(keys: jax.Array, augmentation: Augmentation, image_size: int, 
 
 
 def row_margin(augmentation: Augmentation, image_size: int, output_size: int) -> int:
-    """How many rows beyond the source image the maps of `random_affine` can reach, above or below.
+    """Return the number of rows beyond the source image that the maps of `random_affine` can reach, above or below.
 
     It is 0 without rotation, however far the map reaches: rows beyond the border then equal the row at the border.
     """
@@ -141,7 +142,7 @@ def row_margin(augmentation: Augmentation, image_size: int, output_size: int) ->
 
 @functools.partial(jax.jit, static_argnames=("output_size", "margin"))
 def affine_resize(images: jax.Array, matrices: jax.Array, output_size: int, margin: int) -> jax.Array:
-    """Images seen through affine maps, interpolated as the module says; the border pixels fill what lies beyond.
+    """Sample images through affine maps, interpolated as the module describes; beyond the border its pixels repeat.
 
     Args:
       images: uint8 or float [batch, height, width], or [batch, height, width, 3].
@@ -170,7 +171,7 @@ def affine_resize(images: jax.Array, matrices: jax.Array, output_size: int, marg
 
 
 def augment(images: jax.Array, keys: jax.Array, augmentation: Augmentation, output_size: int) -> jax.Array:
-    """Training images: each seen through its own random map and resized, then perhaps erased in part.
+    """Augment training images: sample each through its own random map, resize it, and perhaps erase a part of it.
 
     Args:
       images: uint8 or float [batch, size, size], or [batch, size, size, 3].
@@ -194,30 +195,29 @@ def augment(images: jax.Array, keys: jax.Array, augmentation: Augmentation, outp
 
 
 def resize(images: jax.Array, output_size: int) -> jax.Array:
-    """Evaluation images: bilinear resize, the map of `augment` without its random part.
+    """Resize evaluation images bilinearly: the map of `augment` without its random part.
 
     Args:
       images: uint8 or float [batch, height, width], or [batch, height, width, 3].
       output_size: height and width of the output in pixels.
 
     Returns:
-      float32 [batch, output_size, output_size] or [batch, output_size, output_size, 3], on the scale of the input. No
-      filter is applied when the
-      output is smaller than the input, as none is in `augment`.
+      float32 [batch, output_size, output_size] or [batch, output_size, output_size, 3], on the scale of the input.
+      As in `augment`, no filter is applied when the output is smaller than the input.
     """
     shape = (len(images), output_size, output_size, *images.shape[3:])
     return jax.image.resize(images.astype(jnp.float32), shape, method="linear", antialias=False)
 
 
 def _interpolate(values: jax.Array, positions: jax.Array, axis: int) -> jax.Array:
-    """Linear interpolation of `values` along `axis` at `positions`, which has the output's size on that axis.
+    """Interpolate `values` linearly along `axis` at `positions`, which has the output's size on that axis.
 
     The sum is unrolled because XLA's CPU backend vectorises it so, over the other axes: measured at 48 to 96 pixels
     on two cores, 0.06 ms an image against 0.8 to 3 ms as a reduction and 1 to 2 ms as a batched matrix product. The
     matrix product also writes its weights to memory, and a TPU rounds its operands to bfloat16 by default.
     """
     if values.ndim == 4:
-        # Each channel as a plane of its own: an innermost axis of three would leave most of a vector unit idle.
+        # Each channel as its own plane: an innermost axis of three would leave most of a vector unit idle.
         return jnp.stack([_interpolate(values[..., c], positions, axis) for c in range(values.shape[-1])], axis=-1)
     total = jnp.zeros_like(positions)
     for tap in range(values.shape[axis]):
@@ -227,7 +227,7 @@ def _interpolate(values: jax.Array, positions: jax.Array, axis: int) -> jax.Arra
 
 
 _LARGE = 64
-"""Width in pixels above which a CPU gathers.
+"""The width in pixels above which a CPU gathers.
 
 On two cores an image of 224 pixels seen at 200 takes 15 ms as a sum, or 44 ms in colour, and 2.0 or 3.2 ms as a gather;
 from 48 pixels to 200 the sum takes 0.2 to 0.4 ms.
@@ -235,7 +235,7 @@ from 48 pixels to 200 the sum takes 0.2 to 0.4 ms.
 
 
 def _interpolate_large(values: jax.Array, positions: jax.Array, axis: int) -> jax.Array:
-    """As `_interpolate`; on a CPU the two pixels beside each position are gathered instead."""
+    """Interpolate as `_interpolate` does; on a CPU, gather the two pixels beside each position instead."""
     return jax.lax.platform_dependent(
         values,
         positions,
@@ -249,11 +249,11 @@ def _interpolate_by_gather(values: jax.Array, positions: jax.Array, axis: int) -
     channels = values if values.ndim == 4 else values[..., None]
     beyond = jax.lax.slice_in_dim(channels, 1, None, axis=axis)
     beyond = jnp.concatenate([beyond, jax.lax.slice_in_dim(beyond, -1, None, axis=axis)], axis=axis)
-    # The place comes with the two pixels: XLA may compute the floor again for the weight, and round it to the other
-    # side of a whole number.
-    place = jax.lax.broadcasted_iota(jnp.float32, (*channels.shape[:3], 1), axis)
-    table = jnp.concatenate([channels, beyond, place], axis=-1)
+    # The index is gathered with the two pixels: XLA may compute the floor again for the weight, and round it to the
+    # other side of a whole number.
+    index = jax.lax.broadcasted_iota(jnp.float32, (*channels.shape[:3], 1), axis)
+    table = jnp.concatenate([channels, beyond, index], axis=-1)
     picked = jnp.take_along_axis(table, pixel[..., None], axis)
-    before, after, place = jnp.split(picked, [channels.shape[-1], 2 * channels.shape[-1]], axis=-1)
-    weight = jnp.clip(positions[..., None] - place, 0, 1)
+    before, after, index = jnp.split(picked, [channels.shape[-1], 2 * channels.shape[-1]], axis=-1)
+    weight = jnp.clip(positions[..., None] - index, 0, 1)
     return (before + weight * (after - before)).reshape(*positions.shape, *values.shape[3:])

@@ -1,8 +1,8 @@
 """Mixup (Zhang et al. 2018): convex combinations of pairs of training images and of their targets.
 
-Every example is mixed with the one before it in the batch, the first with the last: a batch is in random order, and
-over several devices no more than one image moves between neighbours. Each example has a weight of its own, drawn by
-its own key, so that the result does not depend on the number of devices.
+Every example is mixed with the one before it in the batch, the first with the last. A batch is in random order, so the
+pairs are random, and only one image moves between neighbouring devices. Each example has its own weight, drawn with its
+own key, so the result does not depend on the number of devices.
 """
 
 import jax
@@ -10,16 +10,16 @@ import jax.numpy as jnp
 
 
 def mixing_weights(keys: jax.Array, alpha: float) -> jax.Array:
-    """The share of each example in its mixture: float32 [n] from 1/2 to 1, for keys [n].
+    """Return the share of each example in its mixture: float32 [n] from 1/2 to 1, for keys [n].
 
-    A draw w from Beta(alpha, alpha), or 1 - w where that is more. As pairs are random, the mixtures have the same
-    distribution; but each belongs foremost to its own example, so that the accuracy in training means something.
+    It is max(w, 1 - w) for a draw w from Beta(alpha, alpha). Since pairs are random, the mixtures have the same
+    distribution as with w; but each is mostly its own example, so that the training accuracy is meaningful.
     """
     draws = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys)
     return jnp.maximum(draws, 1 - draws)
 
 
 def mix(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """`weights` [n] of `values` [n, ...], and the rest of the values before them, the first after the last."""
+    """Mix `values` [n, ...] by `weights` [n] with the values before them; the last precedes the first."""
     weights = weights.reshape(-1, *(1,) * (values.ndim - 1))
     return weights * values + (1 - weights) * jnp.roll(values, 1, axis=0)

@@ -1,23 +1,23 @@
-"""Random erasing (Zhong et al. 2020): a rectangle of an image becomes noise, so that no part of a face is relied on.
+"""Random erasing (Zhong et al. 2020): a rectangle becomes noise, so that the network relies on no single part.
 
-The rectangle is a comparison of pixel indices with its borders: no gather, no loop, one fused pass over the image.
+The rectangle is found by comparing pixel indices with its borders: one fused pass over the image, without gathers.
 """
 
 import jax
 import jax.numpy as jnp
 
 AREA = (0.02, 0.4)
-"""Least and greatest share of the image that is erased (Zhong et al. 2020, section 5.2)."""
+"""Smallest and largest share of the image that is erased (Zhong et al. 2020, section 5.2)."""
 
 LEAST_ASPECT = 0.3
-"""Least ratio of the rectangle's sides, in either direction (same place)."""
+"""Smallest ratio of the rectangle's sides, in either direction (same section)."""
 
 
 def random_rectangles(keys: jax.Array, size: int) -> jax.Array:
-    """Rectangles within images of `size` x `size` pixels: int32 [n, 4] of top, left, height, width, for keys [n].
+    """Draw rectangles in images of `size` x `size` pixels: int32 [n, 4] of top, left, height, width, for keys [n].
 
-    The area is uniform, the ratio of height to width uniform in its logarithm, so that tall and wide are alike. Where
-    the paper draws again if a rectangle does not fit, the ratio is drawn here from those that do.
+    The area is uniform, and so is the logarithm of the ratio of height to width: tall and wide are equally likely. The
+    paper draws again if a rectangle does not fit; here the ratio is drawn from those that fit.
     """
     draws = jax.vmap(lambda key: jax.random.uniform(key, (4,)))(keys)
     area = AREA[0] + (AREA[1] - AREA[0]) * draws[:, 0]
@@ -27,8 +27,8 @@ def random_rectangles(keys: jax.Array, size: int) -> jax.Array:
     sides = jnp.stack([jnp.sqrt(area * ratio), jnp.sqrt(area / ratio)], axis=-1)
     sides = jnp.clip(jnp.round(size * sides), 1, size).astype(jnp.int32)
     # A float32 draw just below 1 may round up to the whole of its range.
-    places = jnp.minimum((draws[:, 2:] * (size - sides + 1)).astype(jnp.int32), size - sides)
-    return jnp.concatenate([places, sides], axis=-1)
+    corners = jnp.minimum((draws[:, 2:] * (size - sides + 1)).astype(jnp.int32), size - sides)
+    return jnp.concatenate([corners, sides], axis=-1)
 
 
 def erase(images: jax.Array, keys: jax.Array, probability: float) -> jax.Array:

@@ -145,7 +145,7 @@ def make_input(
         chosen = ResidentInput(train, evaluated, **common, replicated=replicated, fetch=fetch)
     else:
         readers = f"{config.data.workers} worker processes" if config.data.workers else "threads"
-        where = f"read by {readers} while training goes on"
+        where = f"read by {readers} during training"
         chosen = StreamingInput(
             data.train,
             {name: data.split(name).images for name in evaluated_splits(config)},

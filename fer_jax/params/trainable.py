@@ -11,12 +11,12 @@ within a segment, `**` for any number of segments. The action is one of
     freeze                         never
 
 The first row that matches a parameter decides. A parameter that no row matches and a row that decides nothing are
-errors, so that a table says all of what it does.
+errors, so that the table is a complete description.
 
-Frozen means what Keras' `trainable=False` means: not differentiated, no optimizer state, no weight decay, no average;
-and the module acts as in evaluation. That part belongs to modules (`fer_jax.models.fernet.freeze_modules`): a batch
-normalisation whose parameters are all frozen normalises by its running statistics and leaves them alone, a block whose
-parameters are all frozen drops no path.
+Frozen means what Keras' `trainable=False` means: not differentiated, no optimizer state, no weight decay, no average,
+and the module acts as in evaluation. The modules do the latter (`fer_jax.models.fernet.freeze_modules`): a batch
+normalisation whose parameters are all frozen normalises by its running statistics and does not update them, and a block
+whose parameters are all frozen never drops its branch.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from fer_jax.params.tree import Path, from_paths, leaves_by_path
 
 KEY = "config.train.parameters"
 EVERYTHING = ("**: train",)
-"""The table by which all parameters train from the first epoch on."""
+"""The table by which all parameters train from the first epoch."""
 
 _ROW = re.compile(
     r"(?P<pattern>\S+?):\s+(?:(?P<freeze>freeze)|train(?: at (?P<rate>\S+))?(?: from epoch (?P<from>\d+))?)"
@@ -42,7 +42,7 @@ _ROW = re.compile(
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Group:
-    """Parameters that train alike: their factor on the learning rate, and their first epoch, counted from 1."""
+    """Parameters that train in the same way: their factor on the learning rate, and their first epoch, from 1."""
 
     rate: float
     first_epoch: int
@@ -57,22 +57,22 @@ FROZEN = "frozen"
 """The label of parameters that never train."""
 
 
-# Rows are compared by identity, for a table may hold the same text twice.
+# Rows are compared by identity, because a table may hold the same text twice.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Row:
-    """One row of the table: its text, its pattern by segments, and how what it matches trains (None: never)."""
+    """One row of the table: its text, its pattern by segments, and the group of its parameters (None: frozen)."""
 
     text: str
     pattern: tuple[str, ...]
     group: Group | None
 
     def matches(self, path: Path) -> bool:
-        """Whether the pattern fits the whole path."""
+        """Return whether the pattern matches the whole path."""
         return _matches(self.pattern, tuple(map(str, path)))
 
 
 def parse_rows(rows: Sequence[str], epochs: int) -> tuple[Row, ...]:
-    """The rows of `config.train.parameters`, for a run of `epochs` epochs.
+    """Parse the rows of `config.train.parameters`, for a run of `epochs` epochs.
 
     Raises `InputError` for a row that cannot be read, a factor that is not a positive number, and an epoch that the
     run does not reach.
@@ -125,15 +125,15 @@ class TrainableTable:
     sizes: Mapping[Path, int]
 
     def group(self, path: Path) -> Group | None:
-        """How the parameter at `path` trains; None if it never does."""
+        """Return the group of the parameter at `path`; None if it never trains."""
         return self.row_of[path].group
 
     def ever_trains(self, path: Path) -> bool:
-        """Whether the parameter at `path` trains in some epoch: then it has optimizer state from the start."""
+        """Return whether the parameter at `path` trains in some epoch; it then has optimizer state from the start."""
         return self.group(path) is not None
 
     def trains(self, path: Path, epoch: int) -> bool:
-        """Whether the parameter at `path` trains in `epoch` (from 1)."""
+        """Return whether the parameter at `path` trains in `epoch` (from 1)."""
         group = self.group(path)
         return group is not None and group.first_epoch <= epoch
 
@@ -149,11 +149,11 @@ class TrainableTable:
 
     @property
     def phase_starts(self) -> tuple[int, ...]:
-        """The epochs, sorted, from which on another set of parameters trains; the first is 1."""
+        """The epochs, sorted, at which the set of trained parameters changes; the first is 1."""
         return tuple(sorted({1, *(group.first_epoch for group in self.groups)}))
 
     def describe(self) -> list[dict[str, str | int]]:
-        """The rows as JSON: `row`, and the `tensors` and `parameters` that it decides."""
+        """Return the rows as JSON: `row`, and the number of `tensors` and `parameters` that it decides."""
         counts = {row: [0, 0] for row in self.rows}
         for path, row in self.row_of.items():
             counts[row][0] += 1
@@ -161,7 +161,7 @@ class TrainableTable:
         return [{"row": row.text, "tensors": n, "parameters": size} for row, (n, size) in counts.items()]
 
     def text(self, optimizer_bytes: int) -> str:
-        """The rows with their counts for a reader, the sum of what trains, and the size of the optimizer's state."""
+        """Format the rows with their counts, the sum of what trains, and the size of the optimizer's state."""
         lines = self.describe()
         trained = [self.sizes[path] for path in self.row_of if self.ever_trains(path)]
         total = {"row": "trained in all", "tensors": len(trained), "parameters": sum(trained)}
@@ -207,5 +207,5 @@ def resolve(rows: Sequence[str], epochs: int, params: Any) -> TrainableTable:
 
 
 def state_bytes(tree: Any) -> int:
-    """The bytes that the arrays of `tree` take on one device that holds them whole."""
+    """Return the bytes that the arrays of `tree` take on one device that holds them whole."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

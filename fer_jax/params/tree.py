@@ -1,4 +1,4 @@
-"""Parts of nested dicts of arrays: the trainable ones taken out, and put back over the whole."""
+"""Select leaves of nested dicts of arrays by path, and merge them back."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ Path = tuple[str | int, ...]
 
 
 def leaves_by_path(tree: dict) -> dict[Path, Any]:
-    """The leaves of nested dicts by path."""
+    """Return the leaves of nested dicts by path."""
     return traverse_util.flatten_dict(tree)
 
 
@@ -20,16 +20,16 @@ def from_paths(leaves: dict[Path, Any]) -> dict:
 
 
 def select(tree: dict, keep: Callable[[Path], bool]) -> dict:
-    """The nested dicts with those leaves alone whose path `keep` accepts; what becomes empty is left out."""
+    """Return the nested dicts with only the leaves whose path `keep` accepts, without empty dicts."""
     return traverse_util.unflatten_dict({path: leaf for path, leaf in leaves_by_path(tree).items() if keep(path)})
 
 
 def select_like(tree: dict, part: dict) -> dict:
-    """The leaves of `tree` that `part` has as well."""
+    """Return the leaves of `tree` whose paths are in `part` too."""
     paths = leaves_by_path(part)
     return select(tree, lambda path: path in paths)
 
 
 def overlay(tree: dict, part: dict) -> dict:
-    """`tree` with the leaves of `part`, some of its own paths, in the place of its own; neither is changed."""
+    """Return `tree` with its leaves replaced by those of `part`, whose paths are in `tree`; neither is changed."""
     return traverse_util.unflatten_dict(leaves_by_path(tree) | leaves_by_path(part))

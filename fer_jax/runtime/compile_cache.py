@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that a second run of the same config starts at once."""
+"""Keep compiled programs on disk, so that a second run of the same config starts without compiling."""
 
 import contextlib
 import tempfile
@@ -12,16 +12,16 @@ _OPTIONS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_
 
 
 def enable_compile_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR names another place."""
+    """Keep compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR names another one."""
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(user_cache_path("fer_jax") / "compiled"))
 
 
 @contextlib.contextmanager
 def empty_compile_cache() -> Iterator[None]:
-    """For the time of the block, keeps every compiled program in a folder that is empty at first and gone after it.
+    """Keep every program compiled in the block in a temporary folder that is empty at first.
 
-    What the process has compiled so far is forgotten, so that the first compilation in the block is a cold one; after
+    Programs compiled before are dropped, so that the first compilation in the block is a cold one; after
     `jax.clear_caches()` the same program comes from the folder.
     """
     before = {option: getattr(jax.config, option) for option in _OPTIONS}

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then moved into it."""
+"""Atomic writes: a file is written under a temporary name beside its path, then renamed."""
 
 import contextlib
 import os
@@ -9,9 +9,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replace_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, moved into its place if the block ends well and removed if it does not.
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, remove it if not.
 
-    The temporary name keeps the suffix of `path`, by which some writers choose a format. Folders above `path` are made.
+    The temporary name keeps the suffix of `path`, because some writers choose the format by it. Missing parent folders
+    are created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,6 +25,6 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` as UTF-8 in one move."""
+    """Write `text` as UTF-8, atomically."""
     with replace_file(path) as beside:
         beside.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Stopping on request: SIGTERM and SIGINT end a run at the next step boundary, with its state saved."""
+"""Stop on request: SIGTERM and SIGINT end a run after the current step, with its state saved."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import jax
 from jax.experimental import multihost_utils
 
 EXIT_PREEMPTED = os.EX_TEMPFAIL
-"""The exit status (75) of a run that was stopped by a signal and saved: the same command goes on with it."""
+"""The exit status (75) of a run that was stopped by a signal and saved: the same command resumes it."""
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 """The exit status (130) that shells give to a program which SIGINT ended."""
@@ -18,14 +18,14 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Preempted(Exception):
-    """The run was asked to stop, and its state is saved. The message says where, and how to go on."""
+    """The run was asked to stop, and its state is saved. The message says where, and how to resume."""
 
 
 class StopRequests(contextlib.AbstractContextManager):
-    """Notes SIGTERM and SIGINT while the block runs, and then puts back the handlers that there were.
+    """Records SIGTERM and SIGINT while the block runs, and then restores the earlier handlers.
 
-    After the first signal both have their default action again, so a second one ends the process at once, even in the
-    middle of compiled code.
+    After the first signal both have their default action again, so a second one ends the process at once, even inside
+    compiled code.
 
     With several processes SIGTERM belongs to the preemption service of `jax.distributed`, which tells all processes
     and finds a step that none of them has passed; SIGINT becomes SIGTERM.
@@ -37,14 +37,17 @@ class StopRequests(contextlib.AbstractContextManager):
         self._earlier: dict[int, object] = {}
 
     def requested(self) -> bool:
-        """Whether to stop here. Processes that train together must all ask equally often, and get the same answer."""
+        """Return whether to stop here.
+
+        Processes that train together must all call this equally often; they get the same answer.
+        """
         if jax.process_count() == 1:
             return self._noted
         self._asked += 1
         return multihost_utils.reached_preemption_sync_point(self._asked)
 
     def __enter__(self) -> "StopRequests":
-        # Python delivers signals to the main thread, and lets no other one set handlers.
+        # Python delivers signals to the main thread, and only it may set handlers.
         if threading.current_thread() is threading.main_thread():
             several = jax.process_count() > 1
             for number in (signal.SIGINT,) if several else _SIGNALS:
@@ -53,7 +56,7 @@ class StopRequests(contextlib.AbstractContextManager):
 
     def __exit__(self, *exception) -> None:
         for number, handler in self._earlier.items():
-            # None stands for one that was not set by Python, and cannot be put back.
+            # None means a handler that was not set by Python and cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number, frame) -> None:

@@ -1,7 +1,7 @@
-"""Several processes that train as one: how they find each other, and what only the first of them does.
+"""Several processes that train as one: how they find each other, and the tasks of the first one alone.
 
-Every process runs the same program on the same global arrays. The first one (`is_main`) alone writes logs and looks at
-the run's folder; whatever it decides there, all processes learn, so that they stay in step.
+Every process runs the same program on the same global arrays. Only the first one (`is_main`) writes logs and reads the
+run's folder; it broadcasts each decision to the others, so that all take the same steps.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from jax.experimental import multihost_utils
 
 from fer_jax.errors import InputError, first_line
 
-# Seconds after which a silent process counts as dead, which ends the others, and that a process which ends waits for
-# the others to end. The defaults (100 and 300) would keep the devices for minutes after a crash.
+# Seconds without a heartbeat after which a process counts as dead and the others end; and seconds for which an ending
+# process waits for the others. The defaults (100 and 300) would keep the devices for minutes after a crash.
 _HEARTBEAT_TIMEOUT = 30
 _SHUTDOWN_TIMEOUT = 30
 _LONGEST_WAIT = 3600
 
 
 def initialize(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
-    """Joins the processes that train together; nothing to do for a process on its own.
+    """Join the processes that train together; do nothing for a single process.
 
-    Without arguments the environment decides (`several_processes`), and JAX finds the others. To be called before
-    anything touches a device.
+    Without arguments the environment decides (`several_processes`), and JAX finds the others. Call it before anything
+    touches a device.
 
     Args:
       coordinator: `host:port` of process 0, the same for all.
@@ -60,9 +60,9 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
 
 
 def several_processes(environment: Mapping[str, str]) -> bool:
-    """Whether `environment` says that this is one of several processes: a TPU pod, Slurm's srun, Kubernetes.
+    """Return whether `environment` describes one of several processes: a TPU pod, Slurm's srun, Kubernetes.
 
-    Looks at nothing but variables, so that a computer without a cluster never waits for one. JAX sets
+    Only variables count, so that a computer without a cluster never waits for one. JAX sets
     TPU_SKIP_MDS_QUERY where there is no TPU.
     """
     if hosts := environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES", "")):
@@ -76,14 +76,14 @@ def several_processes(environment: Mapping[str, str]) -> bool:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes."""
+    """Return whether this process is the one that writes."""
     return jax.process_index() == 0
 
 
 def on_main(action: Callable[[], int]) -> int:
-    """What `action` returns in the main process, for every process.
+    """Run `action` in the main process and return its result in every process.
 
-    Raises what it raises; an `InputError` in all processes, of which the main one has the message.
+    Raises what `action` raises. An `InputError` is raised in all processes; the main one has its message.
     """
     if jax.process_count() == 1:
         return action()
@@ -102,7 +102,10 @@ def on_main(action: Callable[[], int]) -> int:
 
 
 def text_from_main(action: Callable[[], str], moment: str) -> str:
-    """As `on_main` for an `action` that returns a text, and may take its time: `moment` is for `wait_for_all`."""
+    """Run `action`, which returns a text, in the main process, and return the text in every process.
+
+    Errors are as in `on_main`. `action` may be slow: the others wait at the barrier `moment` of `wait_for_all`.
+    """
     if jax.process_count() == 1:
         return action()
     text, error = b"", None
@@ -123,16 +126,17 @@ def text_from_main(action: Callable[[], str], moment: str) -> str:
 
 
 def wait_for_all(moment: str) -> None:
-    """Returns when every process is there; for use once for each `moment`, after work that takes each its own time.
+    """Wait at a barrier until every process is there; use each name `moment` once.
 
-    Collectives on CPU wait for half a minute only, which one process may take longer than another to read or compile.
+    Use it after work whose duration differs between processes, such as reading or compiling: collectives on CPU wait
+    for only half a minute.
     """
     if jax.process_count() > 1:
         ocp.multihost.get_barrier_sync_fn()(key=f"fer_jax {moment}", timeout_ms=1000 * _LONGEST_WAIT)
 
 
 def check_equal(text: str, what: str) -> None:
-    """Raises `InputError` in every process unless `text`, which is `what`, is the same in all of them."""
+    """Raise `InputError` in every process unless `text` is the same in all; `what` names it in the message."""
     if jax.process_count() == 1:
         return
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)

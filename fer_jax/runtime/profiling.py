@@ -1,4 +1,4 @@
-"""A trace of a few training steps, for xprof (TensorBoard's profile plugin) and Perfetto."""
+"""Trace a few training steps, for xprof (TensorBoard's profile plugin) and Perfetto."""
 
 import contextlib
 from pathlib import Path
@@ -14,7 +14,7 @@ _WARM_UP = 3
 class StepTrace(contextlib.AbstractContextManager):
     """Traces `steps` steps of this process, after three that warm up; 0 for none.
 
-    `end` is the step after which there are no more to trace: a shorter run gives a shorter trace.
+    A run that ends earlier gives a shorter trace.
     """
 
     def __init__(self, workdir: Path, steps: int):

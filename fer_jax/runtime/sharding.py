@@ -12,22 +12,22 @@ DATA_AXIS = "data"
 
 
 def make_mesh() -> Mesh:
-    """A one-dimensional mesh of all devices of all processes."""
+    """Return a one-dimensional mesh of all devices of all processes."""
     return Mesh(np.array(jax.devices()), (DATA_AXIS,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of an array that every device holds whole."""
+    """Return the sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """The sharding of an array whose first axis is the batch, split evenly over the devices."""
+    """Return the sharding of an array whose first axis is the batch, split evenly over the devices."""
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
-    """Raises `InputError` naming the config `key` unless every device gets an equal share of the batch."""
+    """Raise `InputError` naming the config `key` unless every device gets an equal share of the batch."""
     if batch_size % mesh.size:
         nearest = max(mesh.size, round(batch_size / mesh.size) * mesh.size)
         raise InputError(

@@ -1,4 +1,4 @@
-"""How far a run has come: a live display on a terminal, plain lines everywhere else."""
+"""Show the progress of a run: a live display on a terminal, plain lines everywhere else."""
 
 import math
 import sys
@@ -24,8 +24,8 @@ class TrainingProgress:
     elsewhere (a file, a pipe, a notebook) each call writes and flushes one line. Use as a context manager.
 
     `batch_size` counts images a step over all devices; `clock` gives seconds. The time left follows the pace of the
-    latest updates, with the validation and the checkpoints that fell between them. `silent` is for processes that train
-    beside the one that speaks.
+    latest updates, including the validation and the checkpoints between them. `silent` is for all processes but the
+    main one.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TrainingProgress:
             self._task = self._live.add_task("", total=total_steps, place="", status="starting")
 
     def update(self, step: int, epoch: int, metrics: Mapping[str, float], images_per_second: float) -> None:
-        """Reports that `step` steps are done and epoch `epoch` (from 1) is under way.
+        """Report that `step` steps are done and epoch `epoch` (from 1) is under way.
 
         `metrics` are those of the latest interval, such as `loss` and `accuracy`, shown in their order.
         """
@@ -74,11 +74,11 @@ class TrainingProgress:
             self._print(f"{place}  {status}")
 
     def epoch_line(self, text: str) -> None:
-        """Writes a line that sums up an epoch; in bold on a terminal."""
+        """Write a line that sums up an epoch; in bold on a terminal."""
         self._print(text, style="bold")
 
     def message(self, text: str) -> None:
-        """Writes any other line."""
+        """Write any other line."""
         self._print(text)
 
     def _pace(self, step: int, images_per_second: float) -> None:
@@ -112,7 +112,7 @@ class TrainingProgress:
 
 
 def duration(seconds: float) -> str:
-    """`seconds` as `m:ss`, or `h:mm:ss` from one hour on."""
+    """Format `seconds` as `m:ss`, or `h:mm:ss` from one hour."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

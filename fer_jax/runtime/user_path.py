@@ -1,4 +1,4 @@
-"""Paths as users give them."""
+"""Paths given by users."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from fer_jax.errors import InputError
 
 
 def user_path(text: str, what: str, advice: str = "") -> Path:
-    """The path that `text` names, `~` resolved, of which `exists` and its like can be asked.
+    """Return the path that `text` names, with `~` resolved; `exists` and the like do not raise on it.
 
     Raises `InputError`, which begins with `what` and ends with `advice`, for a name that no file system can look up.
     """

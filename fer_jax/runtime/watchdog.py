@@ -1,4 +1,4 @@
-"""Notices that training hangs: a device, a collective or a file system that never answers."""
+"""End a run that hangs: a device, a collective or a file system that never answers."""
 
 import contextlib
 import faulthandler
@@ -10,10 +10,10 @@ COMPILE_ALLOWANCE = 30.0
 
 
 class Watchdog(contextlib.AbstractContextManager):
-    """Ends the process with status 1, after the stacks of all threads on stderr, if nothing is heard for `minutes`.
+    """Ends the process with status 1, after printing the stacks of all threads, if no beat comes for `minutes`.
 
-    0 minutes switch it off. The watching is done by a thread outside the interpreter, which works even while compiled
-    code holds the interpreter's lock.
+    0 minutes switch it off. A thread outside the interpreter watches, so that it works even while compiled code holds
+    the interpreter's lock.
     """
 
     def __init__(self, minutes: float):
@@ -22,9 +22,9 @@ class Watchdog(contextlib.AbstractContextManager):
         self._armed = 0.0
 
     def beat(self, allowance: float = 0.0) -> None:
-        """Says that all is well; the next word is due within the limit and `allowance` (minutes)."""
+        """Report that the run is alive; the next beat is due within the limit and `allowance` (minutes)."""
         now = time.monotonic()
-        # Each time a thread starts, which is not for every step of a fast network.
+        # Each arming starts a thread; a fast network does not need one at every step.
         recently = now - self._armed < min(1.0, self._seconds / 10)
         if not self._seconds or (recently and allowance == self._allowance):
             return
