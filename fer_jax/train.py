@@ -20,7 +20,7 @@ from fer_jax.models.build import model_spec
 from fer_jax.params.trainable import resolve, state_bytes
 from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.runs.checkpoint import Checkpoints
-from fer_jax.runs.folder import describe, open_run_folder
+from fer_jax.runs.folder import describe, open_run_folder, resumed_backbones
 from fer_jax.runs.metrics_log import MetricsLog
 from fer_jax.runs.warm_start import starting_backbones
 from fer_jax.runtime import files, processes
@@ -74,7 +74,8 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
     meshes.check_batch_size(batch_size, mesh, "train.batch_size")
     steps_per_epoch = resident.steps_per_epoch(len(data.train), batch_size)
     total_steps = steps_per_epoch * config.train.epochs
-    backbones = starting_backbones(config, data.fingerprint())
+    # Only a new run needs its initial weights.
+    backbones = resumed_backbones(workdir, describe(config, data, ())) or starting_backbones(config, data.fingerprint())
     backbone_specs = [backbone.spec for backbone in backbones]
     spec = model_spec(config, backbone_specs, len(data.class_names))
     graphdef, param_shapes, _ = model_definition(spec, replicated)
@@ -111,6 +112,16 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
             files.write_text(workdir / "parameters.txt", overview + "\n")
         processes.wait_for_all("has built the network")
 
+        def no_metrics() -> TrainMetrics:
+            return place(TrainMetrics.empty(), replicated)
+
+        # ---- Where an earlier command left off; first, because features are cached with the backbones of its state.
+        history, best, done, seconds = [], None, 0, 0.0
+        epoch_metrics, metrics = no_metrics(), no_metrics()
+        if restored := checkpoints.restore_last(state, (epoch_metrics, metrics)):
+            state, (epoch_metrics, metrics), record = restored
+            history, best, done, seconds = (record[key] for key in ("history", "best", "step", "epoch_seconds"))
+
         # ---- The data, on the devices or on their way.
         cached = config.train.cached_views > 0
         if cached:
@@ -123,9 +134,6 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
                 config, data, total_steps=total_steps, replicated=replicated, batch_sharding=meshes.split_batch(mesh)
             )
 
-        def no_metrics() -> TrainMetrics:
-            return place(TrainMetrics.empty(), replicated)
-
         # ---- The compiled functions; the step is compiled when it is known what trains.
         evaluation = config.eval
         predict = Predictor(
@@ -134,13 +142,6 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
         step_fn = None
         merge = jax.jit(lambda metrics, other: metrics.merge(other), out_shardings=replicated)
         state_is_finite = jax.jit(all_finite)
-
-        # ---- Where an earlier command left off.
-        history, best, done, seconds = [], None, 0, 0.0
-        epoch_metrics, metrics = no_metrics(), no_metrics()
-        if restored := checkpoints.restore_last(state, (epoch_metrics, metrics)):
-            state, (epoch_metrics, metrics), record = restored
-            history, best, done, seconds = (record[key] for key in ("history", "best", "step", "epoch_seconds"))
 
         def check_finite(bad_step: int | None) -> None:
             if bad_step is not None:

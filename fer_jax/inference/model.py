@@ -31,7 +31,7 @@ class TrainedModel:
 
     def __init__(self, path: str | Path):
         self._path = path
-        saved = find_model(path)
+        self._saved = saved = find_model(path)
         self.record = saved.record
         self.config: ConfigDict = from_json(self.record["config"])
         self.class_names: tuple[str, ...] = tuple(self.record["class_names"])
@@ -43,6 +43,10 @@ class TrainedModel:
         spec = model_spec(self.config, backbones, len(self.class_names), choices)
         self._graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
         self._params, self._batch_stats = saved.restore(*model)
+
+    def run_history(self) -> list[dict]:
+        """Return the epochs of the whole run (see `fer_jax.runs.checkpoint.SavedModel.run_history`)."""
+        return self._saved.run_history()
 
     def provenance(self) -> dict[str, str | int]:
         """Where the model comes from, for a report: data, resolution, weights, seed, and who selected the epoch."""

@@ -18,11 +18,13 @@ import orbax.checkpoint as ocp
 
 from fer_jax.errors import InputError
 from fer_jax.runs.checksums import find_damage, write_checksums
+from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.runs.record import check_record
 from fer_jax.runtime import processes
 from fer_jax.training.state import TrainState
 
-_BEST, _LAST, _SET_ASIDE = "checkpoints/best", "checkpoints/last", "checkpoints/set_aside"
+_CHECKPOINTS = "checkpoints"
+_BEST, _LAST, _SET_ASIDE = f"{_CHECKPOINTS}/best", f"{_CHECKPOINTS}/last", f"{_CHECKPOINTS}/set_aside"
 
 
 class Checkpoints:
@@ -200,6 +202,16 @@ class SavedModel:
         """The whole epochs done."""
         return self.record["epoch"]
 
+    def run_history(self) -> list[dict]:
+        """Return the epochs of the whole run, also those after this checkpoint, if it lies in the run's folder.
+
+        Elsewhere they are those of its record, up to its own. Raises `InputError` if the run's log is damaged.
+        """
+        logged = []
+        if self.folder.parent.name == _CHECKPOINTS:
+            logged = epoch_history(read_metrics(self.folder.parent.parent))
+        return logged or self.record["history"]
+
     def restore(self, params: Any, batch_stats: Any) -> tuple[Any, Any]:
         """Parameters and running statistics, shaped and placed like the arguments (arrays or shapes)."""
         model = _read(self.folder / str(self.step), _restore_model_items(params, batch_stats)).model
@@ -238,6 +250,11 @@ def find_model(path: str | Path) -> SavedModel:
     record = _read(folder / str(step), {"record": ocp.args.JsonRestore()}).record
     check_record(record, f"{folder / str(step)}, record")
     return SavedModel(folder, step, record)
+
+
+def holds_state(workdir: Path) -> bool:
+    """Tell whether the run's folder `workdir` holds a state to resume from, whole or damaged."""
+    return bool(_steps(workdir / _LAST))
 
 
 def _steps(folder: Path) -> list[int]:

@@ -18,6 +18,8 @@ from fer_jax.config.loading import differences, from_json, to_json
 from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.errors import InputError
 from fer_jax.pretrained.initial import InitialBackbone
+from fer_jax.pretrained.variant import read_variant
+from fer_jax.runs.checkpoint import holds_state
 from fer_jax.runs.record import read_description
 from fer_jax.runtime import files, processes
 
@@ -62,6 +64,25 @@ def run_description(workdir: Path) -> dict:
     return read_description(place.read_bytes(), str(place))
 
 
+def resumed_backbones(workdir: Path, description: dict) -> tuple[InitialBackbone, ...] | None:
+    """Return the backbones of the run that `workdir` resumes, or None where no state was saved yet.
+
+    They have no weights: the checkpoint holds every array. `description` needs only what does not come from weights:
+    `describe` with no backbones.
+
+    Raises `InputError` if the folder holds another run, or if its description is damaged.
+    """
+    if not ((workdir / _DESCRIPTION).is_file() and holds_state(workdir)):
+        return None
+    earlier = run_description(workdir)
+    _check_same(workdir, earlier, description)
+    # Where the weights came from may be gone by now, so it is told and not looked up.
+    return tuple(
+        InitialBackbone(read_variant(backbone, str(workdir)), None, None, backbone["initial_weights"])
+        for backbone in earlier["backbones"]
+    )
+
+
 @contextlib.contextmanager
 def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
     """Makes `workdir` the folder of the run `description`, or checks that it already is, and holds it for the block.
@@ -82,7 +103,8 @@ def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
         lock.append(_lock(workdir))
         # Once more: until the lock was held, another process may have begun a run.
         _check_content(workdir, description)
-        if not (workdir / _DESCRIPTION).exists():
+        # Until a state is saved, the run begins anew, perhaps from other initial weights.
+        if not holds_state(workdir):
             files.write_text(workdir / _DESCRIPTION, json.dumps(description, indent=2) + "\n")
         return 0
 
@@ -160,8 +182,9 @@ def _check_same(workdir: Path, earlier: dict, description: dict) -> None:
             f"{workdir}: holds a run of another config, which differs in {'; '.join(changed)} (there and now); "
             "give another --workdir or the same config"
         )
-    # The same images may come from another place, so data are compared by content.
-    for key in ("data", "backbones", "class_names"):
+    # The same images may come from another place, so data are compared by content. Initial weights are not compared:
+    # the config names them, and a checkpoint replaces them.
+    for key in ("data", "class_names"):
         found, given = (d[key]["fingerprint"] if key == "data" else d[key] for d in (earlier, description))
         if found != given:
             raise InputError(f"{workdir}: holds a run with other {key}: {found}, now {given}; give another --workdir")
