@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import msgspec
 import numpy as np
 from clu import parameter_overview
 from ml_collections import ConfigDict
@@ -22,6 +23,7 @@ from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import describe, open_run_folder, resumed_backbones
 from fer_jax.runs.metrics_log import MetricsLog
+from fer_jax.runs.record import CheckpointRecord, EpochResult, TrainResult, as_json
 from fer_jax.runs.warm_start import starting_backbones
 from fer_jax.runtime import files, processes
 from fer_jax.runtime import sharding as meshes
@@ -39,7 +41,7 @@ from fer_jax.training.state import create_model, create_state, model_definition
 from fer_jax.training.step import TrainMetrics, cross_entropy, jit_epoch_step
 
 
-def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: int = 0) -> dict:
+def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: int = 0) -> TrainResult:
     """Trains the network of `config` on `data.train`, or goes on with the run that `workdir` holds.
 
     After each epoch the network is evaluated on `data.validation`, whose accuracy selects the best epoch (the
@@ -75,13 +77,13 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
     steps_per_epoch = resident.steps_per_epoch(len(data.train), batch_size)
     total_steps = steps_per_epoch * config.train.epochs
     # Only a new run needs its initial weights.
-    backbones = resumed_backbones(workdir, describe(config, data, ())) or starting_backbones(config, data.fingerprint())
+    backbones = resumed_backbones(workdir, config, data) or starting_backbones(config, data.fingerprint())
     backbone_specs = [backbone.spec for backbone in backbones]
     spec = model_spec(config, backbone_specs, len(data.class_names))
     graphdef, param_shapes, _ = model_definition(spec, replicated)
     table = resolve(config.train.parameters, config.train.epochs, param_shapes)
     check_cached_views(config, table)
-    description = describe(config, data, backbones) | {"parameters": table.describe()}
+    description = describe(config, data, backbones, table.describe())
 
     with (
         open_run_folder(workdir, description),
@@ -93,7 +95,8 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
         if tuning.choices:
             spec = model_spec(config, backbone_specs, len(data.class_names), tuning.choices)
             graphdef, *_ = model_definition(spec, replicated)
-            description[depthwise_tuning.KEY] = depthwise_tuning.to_json(tuning.choices)
+            choices = tuple(depthwise_tuning.to_json(tuning.choices))
+            description = msgspec.structs.replace(description, depthwise_choices=choices)
 
         # ---- The state before the first step, on the devices.
         params, batch_stats = create_model(spec, config.seed)
@@ -116,11 +119,11 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
             return place(TrainMetrics.empty(), replicated)
 
         # ---- Where an earlier command left off; first, because features are cached with the backbones of its state.
-        history, best, done, seconds = [], None, 0, 0.0
+        history, best, done, seconds = (), None, 0, 0.0
         epoch_metrics, metrics = no_metrics(), no_metrics()
         if restored := checkpoints.restore_last(state, (epoch_metrics, metrics)):
             state, (epoch_metrics, metrics), record = restored
-            history, best, done, seconds = (record[key] for key in ("history", "best", "step", "epoch_seconds"))
+            history, best, done, seconds = record.history, record.best, record.step, record.epoch_seconds
 
         # ---- The data, on the devices or on their way.
         cached = config.train.cached_views > 0
@@ -150,12 +153,18 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
                 row_ids = data.train.row_ids[order[row]]
                 raise InputError(_not_finite(bad_step, row_ids, checkpoints.last_step, workdir))
 
-        def save_last(step: int, epoch_seconds: float = 0.0) -> dict:
+        def save_last(step: int, epoch_seconds: float = 0.0) -> CheckpointRecord:
             """Saves all there is after `step`, in the middle of an epoch of `epoch_seconds` so far or at its end."""
             check_finite(first_not_finite(metrics.first_not_finite))
             check_finite(None if state_is_finite(state) else step)
-            place = {"epoch": len(history), "step": step, "epoch_seconds": epoch_seconds}
-            record = {**description, **place, "best": best, "history": history}
+            record = CheckpointRecord(
+                description=description,
+                epoch=len(history),
+                step=step,
+                epoch_seconds=epoch_seconds,
+                best=best,
+                history=history,
+            )
             checkpoints.save_last(step, state, (epoch_metrics, metrics), record)
             return record
 
@@ -235,25 +244,24 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
                         save_last(step, time.monotonic() - epoch_start)
                         checkpoints.wait()
                         raise Preempted(f"stopped after step {step} of {total_steps} and saved in {workdir}")
-                    entry = {
-                        "epoch": epoch,
-                        "step": last_step,
+                    entry = EpochResult(
+                        epoch=epoch,
+                        step=last_step,
                         **{f"train_{name}": value for name, value in _floats(epoch_metrics).items()},
                         **_validation_metrics(logits["validation"], data.validation.labels),
                         **_paper_protocol(logits.get("test"), data.test.labels),
-                        "learning_rate": float(schedule(last_step - 1)),
-                        "images_per_second": (last_step - first_step) * batch_size / train_seconds,
-                        "seconds": time.monotonic() - epoch_start,
-                    }
+                        learning_rate=float(schedule(last_step - 1)),
+                        images_per_second=(last_step - first_step) * batch_size / train_seconds,
+                        seconds=time.monotonic() - epoch_start,
+                    )
 
                     # ---- Save and report.
-                    # A new list: the checkpoints may still be writing the record of the epoch before.
-                    history = [*history, entry]
-                    improved = best is None or entry["validation_accuracy"] > best["validation_accuracy"]
+                    history = (*history, entry)
+                    improved = best is None or entry.validation_accuracy > best.validation_accuracy
                     best = entry if improved else best
                     epoch_metrics = no_metrics()
                     # Before the checkpoint, which must not find a line missing when a later command goes on from it.
-                    log.write(last_step, {k: v for k, v in entry.items() if k != "step"}, kind="epoch")
+                    log.write(last_step, {k: v for k, v in as_json(entry).items() if k != "step"}, kind="epoch")
                     record = save_last(last_step)
                     if improved:
                         checkpoints.save_best(last_step, state, record)
@@ -261,10 +269,10 @@ def train(config: ConfigDict, data: Dataset, workdir: Path, *, profile_steps: in
                 checkpoints.wait()
 
             progress.message(
-                f"best epoch {best['epoch']} of {len(history)}, by accuracy on "
-                f"{description['split_roles']['validation']}: {100 * best['validation_accuracy']:.2f} %"
+                f"best epoch {best.epoch} of {len(history)}, by accuracy on "
+                f"{description.split_roles['validation']}: {100 * best.validation_accuracy:.2f} %"
             )
-    return {**description, "best": best, "history": history}
+    return TrainResult(description, best, history)
 
 
 def _floats(metrics: TrainMetrics) -> dict[str, float]:
@@ -297,11 +305,11 @@ def _headline(data: Dataset, backbones: Sequence[InitialBackbone], params: dict,
     )
 
 
-def _epoch_line(entry: dict, improved: bool) -> str:
+def _epoch_line(entry: EpochResult, improved: bool) -> str:
     return (
-        f"epoch {entry['epoch']}: train loss {entry['train_loss']:.4f} accuracy {entry['train_accuracy']:.4f}, "
-        f"validation loss {entry['validation_loss']:.4f} accuracy {entry['validation_accuracy']:.4f}"
-        f"{' (best so far)' if improved else ''}, {entry['images_per_second']:.1f} img/s, {entry['seconds']:.0f} s"
+        f"epoch {entry.epoch}: train loss {entry.train_loss:.4f} accuracy {entry.train_accuracy:.4f}, "
+        f"validation loss {entry.validation_loss:.4f} accuracy {entry.validation_accuracy:.4f}"
+        f"{' (best so far)' if improved else ''}, {entry.images_per_second:.1f} img/s, {entry.seconds:.0f} s"
     )
 
 

@@ -11,6 +11,7 @@ from fer_jax.inference.model import TrainedModel
 from fer_jax.runs.checkpoint import Checkpoints, find_model
 from fer_jax.runs.folder import run_description
 from fer_jax.runs.metrics_log import MetricsLog
+from fer_jax.runs.record import as_json
 from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.train import train
 
@@ -49,9 +50,9 @@ def test_signal_saves_and_the_run_goes_on_from_there(
     result = train(make_tiny_config(), faces, tmp_path)
     workdir, whole = whole_run
     times = ("images_per_second", "seconds")
-    for entry, expected in zip(result["history"], whole["history"], strict=True):
-        assert {k: v for k, v in entry.items() if k not in times} == {
-            k: v for k, v in expected.items() if k not in times
+    for entry, expected in zip(result.history, whole.history, strict=True):
+        assert {k: v for k, v in as_json(entry).items() if k not in times} == {
+            k: v for k, v in as_json(expected).items() if k not in times
         }
     assert_same_run(tmp_path, workdir)
 
@@ -204,7 +205,7 @@ def test_run_that_saved_nothing_reads_its_initial_weights_again(make_tiny_config
         train(config, faces, workdir)
     source.symlink_to(moved)
     train(config, faces, workdir)
-    assert str(moved) in run_description(workdir)["backbones"][0]["initial_weights"]
+    assert str(moved) in run_description(workdir).backbones[0].initial_weights
 
 
 def test_average_is_what_is_evaluated_and_kept(make_recipe_config, faces, read_checkpoint, tmp_path):
@@ -213,11 +214,11 @@ def test_average_is_what_is_evaluated_and_kept(make_recipe_config, faces, read_c
     kernel = "['params']['classifier']['logits']['kernel']"
     assert not np.array_equal(leaves[f"model{kernel}"], leaves[f"progress['not_averaged']{kernel}"])
     labels = faces.validation.labels
-    for place, entry in ((tmp_path, result["best"]), (tmp_path / "checkpoints/last", result["history"][-1])):
+    for place, entry in ((tmp_path, result.best), (tmp_path / "checkpoints/last", result.history[-1])):
         probabilities = TrainedModel(place).probabilities(faces.validation.images)
-        assert np.mean(probabilities.argmax(axis=1) == labels) == entry["validation_accuracy"]
+        assert np.mean(probabilities.argmax(axis=1) == labels) == entry.validation_accuracy
         loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
-        np.testing.assert_allclose(loss, entry["validation_loss"], rtol=1e-5)
+        np.testing.assert_allclose(loss, entry.validation_loss, rtol=1e-5)
 
 
 def test_handlers_are_left_alone_outside_the_block():

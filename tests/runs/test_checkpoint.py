@@ -7,6 +7,7 @@ import sys
 
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
+from fer_jax.runs.record import as_json
 
 
 def test_report_shows_the_epochs_after_its_checkpoint_too(whole_run, repository, tmp_path, monkeypatch):
@@ -25,4 +26,4 @@ def test_report_shows_the_epochs_after_its_checkpoint_too(whole_run, repository,
 def test_checkpoint_away_from_its_run_has_the_history_up_to_itself(whole_run, tmp_path):
     workdir, result = whole_run
     shutil.copytree(workdir / "checkpoints" / "last" / "8", tmp_path / "8")
-    assert find_model(tmp_path / "8").run_history() == result["history"][:2]
+    assert find_model(tmp_path / "8").run_history() == [as_json(entry) for entry in result.history[:2]]

@@ -16,7 +16,7 @@ from fer_jax.runs.checkpoint import find_model
 from fer_jax.runtime import sharding as meshes
 from fer_jax.train import train
 from fer_jax.training import depthwise_tuning
-from fer_jax.training.depthwise_tuning import KEY, RECORD, choose, from_json, to_json, tune, tune_run
+from fer_jax.training.depthwise_tuning import RECORD, choose, from_json, to_json, tune, tune_run
 from fer_jax.training.program import train_program
 
 SMALL = DepthwiseShape(size=6, channels=4, kernel=3, stride=1, padding="same")
@@ -227,7 +227,7 @@ def test_run_on_a_pretended_gpu(pretended, make_tiny_config, faces, whole_run, a
     train(make_tiny_config(), faces, workdir)
     assert "shapes measured in" in capsys.readouterr().out
     recorded = json.loads((workdir / RECORD).read_text())
-    assert recorded == find_model(workdir).record[KEY]
+    assert recorded == list(find_model(workdir).record.description.depthwise_choices)
     assert {row["lowering"] for row in recorded} == {MIXED}
     assert_same_run(workdir, whole_run[0])
     model = TrainedModel(workdir)
