@@ -22,8 +22,9 @@ from fer_jax.inference.predictor import Predictor
 from fer_jax.params.trainable import state_bytes
 from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.runs.checkpoint import Checkpoints
-from fer_jax.runs.folder import describe, open_run_folder
+from fer_jax.runs.folder import describe, open_run_folder, resumed_backbones
 from fer_jax.runs.metrics_log import MetricsLog
+from fer_jax.runs.record import CheckpointRecord, EpochResult, RunDescription, TrainResult, as_json
 from fer_jax.runs.warm_start import starting_backbones
 from fer_jax.runtime import files, processes
 from fer_jax.runtime.preemption import Preempted, StopRequests
@@ -57,17 +58,23 @@ class RunProgress:
     metrics: TrainMetrics
     epoch_metrics: TrainMetrics
     step: int = 0
-    history: list[dict] = dataclasses.field(default_factory=list)
-    best: dict | None = None
+    history: tuple[EpochResult, ...] = ()
+    best: EpochResult | None = None
     epoch_seconds: float = 0.0
 
-    def record(self) -> dict:
-        """Return what the record of a checkpoint says of it."""
-        place = {"epoch": len(self.history), "step": self.step, "epoch_seconds": self.epoch_seconds}
-        return {**place, "best": self.best, "history": self.history}
+    def record(self, description: RunDescription) -> CheckpointRecord:
+        """Return the record of a checkpoint of this run."""
+        return CheckpointRecord(
+            description=description,
+            epoch=len(self.history),
+            step=self.step,
+            epoch_seconds=self.epoch_seconds,
+            best=self.best,
+            history=self.history,
+        )
 
 
-def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_steps: int = 0) -> dict:
+def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_steps: int = 0) -> TrainResult:
     """Train the network of `config` on `data.train`, or resume the run that `workdir` holds.
 
     After each epoch the network is evaluated on `data.validation`, whose accuracy selects the best epoch (the
@@ -85,7 +92,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
       profile_steps: how many steps to trace, into `workdir/profile`.
 
     Returns:
-      The description of the run with its `best` epoch and its `history`, an entry an epoch.
+      The description of the run, its best epoch and its history, an entry an epoch.
 
     Raises:
       InputError: before any work, for an impossible config, missing weights, or a folder that holds something else or
@@ -98,9 +105,10 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
     check_effects(config, data.nbytes)
     if config.eval.test_each_epoch and not len(data.test):
         raise InputError(f"config.eval.test_each_epoch=True: {data.source} has no test split; set it to False")
-    backbones = starting_backbones(config, data.fingerprint())
+    # Only a new run needs its initial weights.
+    backbones = resumed_backbones(workdir, config, data) or starting_backbones(config, data.fingerprint())
     program = TrainProgram.build(config, DataShape.of(data), make_mesh(), [backbone.spec for backbone in backbones])
-    description = describe(config, data, backbones) | {"parameters": program.table.describe()}
+    description = describe(config, data, backbones, program.table.describe())
     steps_per_epoch, total_steps = program.steps_per_epoch, program.total_steps
 
     with contextlib.ExitStack() as stack:
@@ -114,9 +122,10 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
         )
         overview = program.table.text(state_bytes(state.opt_state))
         _write_overviews(workdir, overview, state)
-        inputs, input_line = _make_inputs(program, data, state, watchdog.beat)
-        predict = Predictor.of_program(program, before_compile=lambda: watchdog.beat(COMPILE_ALLOWANCE))
         run = _restore(checkpoints, RunProgress(state, program.no_metrics(), program.no_metrics()))
+        # After that, because features are cached with the backbones of the run's state.
+        inputs, input_line = _make_inputs(program, data, run.state, watchdog.beat)
+        predict = Predictor.of_program(program, before_compile=lambda: watchdog.beat(COMPILE_ALLOWANCE))
         resumed = run.step > 0
         save = _Saver(program, data, workdir, checkpoints, description)
 
@@ -187,27 +196,26 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
                 save(run)
                 checkpoints.wait()
                 raise Preempted(f"stopped after step {run.step} of {total_steps} and saved in {workdir}")
-            entry = {
-                "epoch": epoch,
-                "step": last_step,
+            entry = EpochResult(
+                epoch=epoch,
+                step=last_step,
                 **{f"train_{name}": value for name, value in _floats(run.epoch_metrics).items()},
                 **_validation_metrics(logits["validation"], data.validation.labels),
                 **_paper_protocol(logits.get("test"), data.test.labels),
-                "learning_rate": float(program.schedule(last_step - 1)),
-                "images_per_second": steps_per_epoch * config.train.batch_size / train_seconds,
-                "seconds": run.epoch_seconds,
-            }
+                learning_rate=float(program.schedule(last_step - 1)),
+                images_per_second=steps_per_epoch * config.train.batch_size / train_seconds,
+                seconds=run.epoch_seconds,
+            )
             # Before the checkpoint, which must not find a line missing when a later command resumes from it.
-            log.write(last_step, {k: v for k, v in entry.items() if k != "step"}, kind="epoch")
-            improved = run.best is None or entry["validation_accuracy"] > run.best["validation_accuracy"]
-            # A new list: the checkpoints may still be writing the record of the epoch before.
-            run.history, run.best = [*run.history, entry], entry if improved else run.best
+            log.write(last_step, {k: v for k, v in as_json(entry).items() if k != "step"}, kind="epoch")
+            improved = run.best is None or entry.validation_accuracy > run.best.validation_accuracy
+            run.history, run.best = (*run.history, entry), entry if improved else run.best
             run.epoch_metrics, run.epoch_seconds = program.no_metrics(), 0.0
             save(run, improved=improved)
             progress.epoch_line(_epoch_line(entry, improved))
         checkpoints.wait()
         progress.message(_last_line(run, description))
-    return {**description, "best": run.best, "history": run.history}
+    return TrainResult(description, run.best, run.history)
 
 
 def _write_overviews(workdir: Path, what_trains: str, state: TrainState) -> None:
@@ -236,8 +244,7 @@ def _restore(checkpoints: Checkpoints, run: RunProgress) -> RunProgress:
     if not restored:
         return run
     state, (epoch_metrics, metrics), record = restored
-    kept = {key: record[key] for key in ("step", "history", "best", "epoch_seconds")}
-    return RunProgress(state, metrics, epoch_metrics, **kept)
+    return RunProgress(state, metrics, epoch_metrics, record.step, record.history, record.best, record.epoch_seconds)
 
 
 def _compile_step(
@@ -268,13 +275,13 @@ class _Saver:
     data: Dataset
     workdir: Path
     checkpoints: Checkpoints
-    description: dict
+    description: RunDescription
 
     def __call__(self, run: RunProgress, *, improved: bool = False) -> None:
         """Save all there is after `run.step`, and the model as the best one if it has `improved`."""
         self.check_finite(first_not_finite(run.metrics.first_not_finite))
         self.check_finite(None if _state_is_finite(run.state) else run.step)
-        record = {**self.description, **run.record()}
+        record = run.record(self.description)
         self.checkpoints.save_last(run.step, run.state, (run.epoch_metrics, run.metrics), record)
         if improved:
             self.checkpoints.save_best(run.step, run.state, record)
@@ -324,10 +331,10 @@ def _paper_protocol(logits: np.ndarray | None, labels: np.ndarray) -> dict[str, 
     return {"paper_protocol_test_accuracy": float(np.mean(logits.argmax(axis=-1) == labels))}
 
 
-def _last_line(run: RunProgress, description: dict) -> str:
+def _last_line(run: RunProgress, description: RunDescription) -> str:
     return (
-        f"best epoch {run.best['epoch']} of {len(run.history)}, by accuracy on "
-        f"{description['split_roles']['validation']}: {100 * run.best['validation_accuracy']:.2f} %"
+        f"best epoch {run.best.epoch} of {len(run.history)}, by accuracy on "
+        f"{description.split_roles['validation']}: {100 * run.best.validation_accuracy:.2f} %"
     )
 
 
@@ -343,11 +350,11 @@ def _headline(data: Dataset, backbones: Sequence[InitialBackbone], program: Trai
     )
 
 
-def _epoch_line(entry: dict, improved: bool) -> str:
+def _epoch_line(entry: EpochResult, improved: bool) -> str:
     return (
-        f"epoch {entry['epoch']}: train loss {entry['train_loss']:.4f} accuracy {entry['train_accuracy']:.4f}, "
-        f"validation loss {entry['validation_loss']:.4f} accuracy {entry['validation_accuracy']:.4f}"
-        f"{' (best so far)' if improved else ''}, {entry['images_per_second']:.1f} img/s, {entry['seconds']:.0f} s"
+        f"epoch {entry.epoch}: train loss {entry.train_loss:.4f} accuracy {entry.train_accuracy:.4f}, "
+        f"validation loss {entry.validation_loss:.4f} accuracy {entry.validation_accuracy:.4f}"
+        f"{' (best so far)' if improved else ''}, {entry.images_per_second:.1f} img/s, {entry.seconds:.0f} s"
     )
 
 

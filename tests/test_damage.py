@@ -102,7 +102,7 @@ def test_flipped_bit_would_go_unnoticed_without_the_checksums(copy):
     assert find_damage(folder)
     (folder / FILE_NAME).unlink()
     write_checksums(folder)
-    assert find_model(copy / "checkpoints" / "last").record["step"] == 13
+    assert find_model(copy / "checkpoints" / "last").record.step == 13
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from PIL import Image
 from fer_jax.data.folder_reader import FolderOptions, read_folder
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.inference.model import TrainedModel
+from fer_jax.runs.record import as_json
 from fer_jax.train import train
 
 NAMES = ("bird", "cat", "dog")
@@ -52,10 +53,10 @@ def runs(folder, make_tiny_config, tmp_path_factory):
 
 def test_streamed_training_is_the_resident_one(runs):
     (_, resident), (_, streamed) = runs["resident"], runs["streaming"]
-    for expected, found in zip(resident["history"], streamed["history"], strict=True):
+    for expected, found in zip(resident.history, streamed.history, strict=True):
         for key in ("step", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
             # The two programs differ where the batch comes from, and may round differently.
-            assert found[key] == pytest.approx(expected[key], rel=1e-3), key
+            assert getattr(found, key) == pytest.approx(getattr(expected, key), rel=1e-3), key
     parameters = [TrainedModel(workdir / "checkpoints" / "last")._params for workdir, _ in runs.values()]
     for left, right in zip(*map(jax.tree.leaves, parameters), strict=True):
         np.testing.assert_allclose(left, right, atol=2e-3)
@@ -76,9 +77,9 @@ def test_streamed_run_goes_on_where_it_was_left(runs, folder, make_tiny_config, 
             train(config, read(folder, "streaming"), tmp_path)
     result = train(config, read(folder, "streaming"), tmp_path)
     times = ("images_per_second", "seconds")
-    for expected, found in zip(runs["streaming"][1]["history"], result["history"], strict=True):
-        assert {k: v for k, v in found.items() if k not in times} == {
-            k: v for k, v in expected.items() if k not in times
+    for expected, found in zip(runs["streaming"][1].history, result.history, strict=True):
+        assert {k: v for k, v in as_json(found).items() if k not in times} == {
+            k: v for k, v in as_json(expected).items() if k not in times
         }
 
 

@@ -1,13 +1,17 @@
 """A run stopped anywhere and started again ends as one that nothing stopped, to the bit."""
 
+import shutil
 import signal
 
 import numpy as np
 import pytest
 
+from fer_jax.errors import InputError
 from fer_jax.inference.model import TrainedModel
-from fer_jax.runs.checkpoint import find_model
+from fer_jax.runs.checkpoint import Checkpoints, find_model
+from fer_jax.runs.folder import run_description
 from fer_jax.runs.metrics_log import MetricsLog
+from fer_jax.runs.record import as_json
 from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.train import train
 
@@ -47,10 +51,10 @@ def test_signal_saves_and_the_run_goes_on_from_there(
     workdir, whole = whole_run
     times = ("images_per_second", "seconds")
     # Also of an epoch whose last step an earlier command took.
-    assert all(entry["images_per_second"] > 0 for entry in result["history"])
-    for entry, expected in zip(result["history"], whole["history"], strict=True):
-        assert {k: v for k, v in entry.items() if k not in times} == {
-            k: v for k, v in expected.items() if k not in times
+    assert all(entry.images_per_second > 0 for entry in result.history)
+    for entry, expected in zip(result.history, whole.history, strict=True):
+        assert {k: v for k, v in as_json(entry).items() if k not in times} == {
+            k: v for k, v in as_json(expected).items() if k not in times
         }
     assert_same_run(tmp_path, workdir)
 
@@ -109,7 +113,6 @@ def test_best_epoch_comes_back_from_the_last_state(
     whole_run, make_tiny_config, faces, assert_same_run, tmp_path, monkeypatch
 ):
     """Ended between the last state and the best one of the same epoch."""
-    from fer_jax.runs.checkpoint import Checkpoints
 
     def lost(self, step, *_):
         raise MemoryError
@@ -154,17 +157,70 @@ def test_whole_recipe_goes_on_exactly(call, make_recipe_config, faces, assert_sa
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("cached_views", [0, 2], ids=["images", "cached features"])
+def test_hybrid_resumes_elsewhere_without_its_sources(
+    cached_views, make_tiny_config, faces, assert_same_run, tmp_path, monkeypatch
+):
+    """A fresh machine has the run's folder and the data, under another path, and nothing else."""
+    source, stopped, elsewhere = tmp_path / "source", tmp_path / "stopped", tmp_path / "other machine" / "run"
+    config = make_tiny_config()
+    config.model.backbones = ("tiny", "mini")
+    config.train.epochs = 1
+    train(config, faces, source)
+
+    config.init = "checkpoints"
+    config.train.epochs = 2
+    config.train.parameters = ("classifier/**: train", "backbones/**: freeze")
+    config.train.cached_views = cached_views
+    with config.unlocked():
+        config.backbone_checkpoints.update(tiny=str(source), mini=str(source))
+    train(config, faces, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(6, signal.SIGTERM, patch)
+        with pytest.raises(Preempted):
+            train(config, faces, stopped)
+    shutil.rmtree(source)
+    shutil.copytree(stopped, elsewhere)
+    train(config, faces, elsewhere)
+    assert_same_run(elsewhere, tmp_path / "whole")
+
+
+def test_run_that_saved_nothing_reads_its_initial_weights_again(make_tiny_config, faces, tmp_path, monkeypatch):
+    config = make_tiny_config()
+    config.train.epochs = 1
+    source, moved, workdir = tmp_path / "source", tmp_path / "moved", tmp_path / "run"
+    train(config, faces, source)
+    config.init = "checkpoints"
+    monkeypatch.chdir(tmp_path)
+    with config.unlocked():
+        config.backbone_checkpoints.update(tiny="source")
+
+    def interrupt(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save_last", interrupt)
+        with pytest.raises(MemoryError):
+            train(config, faces, workdir)
+    source.rename(moved)
+    with pytest.raises(InputError, match=r"tiny=source: .*no such folder"):
+        train(config, faces, workdir)
+    source.symlink_to(moved)
+    train(config, faces, workdir)
+    assert str(moved) in run_description(workdir).backbones[0].initial_weights
+
+
 def test_average_is_what_is_evaluated_and_kept(make_recipe_config, faces, read_checkpoint, tmp_path):
     result = train(make_recipe_config(), faces, tmp_path)
     leaves = read_checkpoint(tmp_path / "checkpoints" / "last", "model", "progress")
     kernel = "['params']['classifier']['logits']['kernel']"
     assert not np.array_equal(leaves[f"model{kernel}"], leaves[f"progress['not_averaged']{kernel}"])
     labels = faces.validation.labels
-    for place, entry in ((tmp_path, result["best"]), (tmp_path / "checkpoints/last", result["history"][-1])):
+    for place, entry in ((tmp_path, result.best), (tmp_path / "checkpoints/last", result.history[-1])):
         probabilities = TrainedModel(place).probabilities(faces.validation.images)
-        assert np.mean(probabilities.argmax(axis=1) == labels) == entry["validation_accuracy"]
+        assert np.mean(probabilities.argmax(axis=1) == labels) == entry.validation_accuracy
         loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
-        np.testing.assert_allclose(loss, entry["validation_loss"], rtol=1e-5)
+        np.testing.assert_allclose(loss, entry.validation_loss, rtol=1e-5)
 
 
 def test_handlers_are_left_alone_outside_the_block():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from fer_jax.errors import InputError
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
+from fer_jax.runs.record import as_json
 from fer_jax.train import train
 
 TIMES = ("images_per_second", "seconds")
@@ -29,10 +31,10 @@ def without_times(entries):
 
 def test_run_leaves_what_it_promises(whole_run, make_tiny_config, data):
     workdir, result = whole_run
-    assert [entry["epoch"] for entry in result["history"]] == [1, 2, 3]
-    assert [entry["step"] for entry in result["history"]] == [4, 8, 12]
+    assert [entry.epoch for entry in result.history] == [1, 2, 3]
+    assert [entry.step for entry in result.history] == [4, 8, 12]
     lines = read_metrics(workdir)
-    assert without_times(epoch_history(lines)) == without_times(result["history"])
+    assert without_times(epoch_history(lines)) == without_times(map(as_json, result.history))
     # Every third step, and the last one of each epoch.
     assert [line["step"] for line in lines if line["kind"] == "train"] == [3, 4, 6, 8, 9, 12]
     assert list((workdir / "tensorboard").iterdir())
@@ -45,7 +47,7 @@ def test_run_leaves_what_it_promises(whole_run, make_tiny_config, data):
 
 def test_best_checkpoint_is_the_earliest_of_the_best_epochs(whole_run):
     workdir, result = whole_run
-    accuracies = [entry["validation_accuracy"] for entry in result["history"]]
+    accuracies = [entry.validation_accuracy for entry in result.history]
     assert find_model(workdir).epoch == 1 + int(np.argmax(accuracies))
     assert find_model(workdir).step == 4 * find_model(workdir).epoch
     assert find_model(workdir / "checkpoints" / "last").epoch == 3
@@ -58,7 +60,7 @@ def test_model_is_rebuilt_from_its_checkpoint_alone(whole_run, data):
     assert probabilities.shape == (30, 7)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     accuracy = np.mean(probabilities.argmax(axis=1) == data.validation.labels)
-    assert accuracy == result["best"]["validation_accuracy"]
+    assert accuracy == result.best.validation_accuracy
     assert model.class_names == data.class_names
 
 
@@ -86,7 +88,7 @@ def test_finished_run_is_left_as_it_is(whole_run, make_tiny_config, data, tmp_pa
     workdir, whole = whole_run
     shutil.copytree(workdir, tmp_path / "copy")
     result = train(make_tiny_config(), data, tmp_path / "copy")
-    assert result["history"] == whole["history"]
+    assert result.history == whole.history
     assert read_metrics(tmp_path / "copy") == read_metrics(workdir)
 
 
@@ -121,9 +123,9 @@ def test_paper_protocol_is_reported_and_changes_nothing(whole_run, make_tiny_con
     config = make_tiny_config()
     config.eval.test_each_epoch = True
     result = train(config, data, tmp_path)
-    whole = whole_run[1]["history"]
-    found = [entry.pop("paper_protocol_test_accuracy") for entry in result["history"]]
-    assert without_times(result["history"]) == without_times(whole)
+    found = [entry.paper_protocol_test_accuracy for entry in result.history]
+    without = [msgspec.structs.replace(entry, paper_protocol_test_accuracy=None) for entry in result.history]
+    assert without_times(map(as_json, without)) == without_times(map(as_json, whole_run[1].history))
     model = TrainedModel(tmp_path / "checkpoints" / "last")
     assert found[-1] == np.mean(model.probabilities(data.test.images).argmax(axis=1) == data.test.labels)
     ours, theirs = (

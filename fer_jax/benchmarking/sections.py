@@ -27,6 +27,7 @@ from fer_jax.inference.predictor import even_batch_size
 from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import describe
+from fer_jax.runs.record import CheckpointRecord
 from fer_jax.runtime.compile_cache import empty_compile_cache
 from fer_jax.training.step import TrainMetrics
 
@@ -117,7 +118,7 @@ def checkpoint(settings: Settings) -> Section:
     state, empty = TrainRunner(settings.config).state, TrainMetrics.empty()
     backbones = initial_backbones("scratch", settings.config.model.backbones)
     description = describe(settings.config, synthetic_faces(8, 1, 2, seed=0), backbones)
-    record = {**description, "epoch": 0, "step": 1, "epoch_seconds": 0.0, "best": None, "history": []}
+    record = CheckpointRecord(description=description, epoch=0, step=1, epoch_seconds=0.0, best=None, history=())
     held, whole, restore = [], [], []
     for _ in range(settings.rounds):
         with tempfile.TemporaryDirectory(prefix="fer_jax_benchmark_") as folder:

@@ -1,12 +1,12 @@
 """Runs side by side: what each is called, and its validation accuracy by epoch."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fer_jax.errors import InputError
 from fer_jax.runs.folder import run_description
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
+from fer_jax.runs.record import RunDescription
 
 History = Sequence[Mapping[str, float | None]]
 
@@ -27,9 +27,9 @@ def named_runs(workdirs: Sequence[Path]) -> dict[str, History]:
     return runs
 
 
-def _name(description: Mapping) -> str:
-    size = json.loads(description["config"])["model"]["input_size"]
-    networks = " + ".join(f"{b['name']}, {b['initial_weights']}" for b in description["backbones"])
+def _name(description: RunDescription) -> str:
+    size = description.parsed_config().model.input_size
+    networks = " + ".join(f"{b.name}, {b.initial_weights}" for b in description.backbones)
     return f"{networks}, {size} px"
 
 

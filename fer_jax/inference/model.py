@@ -7,13 +7,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fer_jax.config.loading import from_json
-from fer_jax.data.fer2013 import IMAGE_SIZE
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import RESIDENT_LIMIT
 from fer_jax.inference.predictor import Predictor, predict_images
 from fer_jax.models.build import model_spec
-from fer_jax.models.fernet import BACKBONES
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runtime import sharding as meshes
 from fer_jax.training.state import model_definition
@@ -23,7 +20,7 @@ class TrainedModel:
     """A model rebuilt from a checkpoint alone: its weights, and the record of how it came to be.
 
     Attributes:
-      record: what the checkpoint tells of itself (see `fer_jax.runs.folder.describe`).
+      record: what the checkpoint tells of itself, with the `description` of its run.
       config: the config it was trained with.
       class_names: the names of its outputs, in order.
       image_shape: (size, size) if it was trained on gray images, (size, size, 3) if on RGB, in pixels.
@@ -31,13 +28,13 @@ class TrainedModel:
 
     def __init__(self, path: str | Path):
         self._path = path
-        saved = find_model(path)
+        self._saved = saved = find_model(path)
         self.record = saved.record
-        self.config: ConfigDict = from_json(self.record["config"])
-        self.class_names: tuple[str, ...] = tuple(self.record["class_names"])
-        # Before there was a choice, all images were those of FER2013.
-        self.image_shape: tuple[int, ...] = tuple(self.record["data"].get("image_shape", (IMAGE_SIZE, IMAGE_SIZE)))
-        backbones = [BACKBONES[variant["name"]].with_variant(variant) for variant in self.record["backbones"]]
+        description = saved.record.description
+        self.config: ConfigDict = description.parsed_config()
+        self.class_names = description.class_names
+        self.image_shape = description.data.image_shape
+        backbones = [backbone.spec for backbone in description.backbones]
         self._mesh = meshes.make_mesh()
         spec = model_spec(self.config, backbones, len(self.class_names))
         graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
@@ -47,22 +44,27 @@ class TrainedModel:
         # Kept, so that images of the same number are compiled for once.
         self._predictor = Predictor(forward, self.config.eval.batch_size, self._mesh)
 
+    def run_history(self) -> list[dict]:
+        """Return the epochs of the whole run (see `fer_jax.runs.checkpoint.SavedModel.run_history`)."""
+        return self._saved.run_history()
+
     def provenance(self) -> dict[str, str | int]:
         """Where the model comes from, for a report: data, resolution, weights, seed, and who selected the epoch."""
-        record, best = self.record, self.record["best"]
+        record = self.record
+        description, best = record.description, record.best
         selected = "none, before the end of the first"
         if best is not None:
-            selected = f"epoch {best['epoch']}, by accuracy on {record['split_roles'][record['selected_on']]}"
+            selected = f"epoch {best.epoch}, by accuracy on {description.split_roles[description.selected_on]}"
         return {
-            "checkpoint": f"{self._path}, epoch {record['epoch']} of {self.config.train.epochs}, step {record['step']}",
+            "checkpoint": f"{self._path}, epoch {record.epoch} of {self.config.train.epochs}, step {record.step}",
             "epoch selected": selected,
-            "networks": " + ".join(backbone["name"] for backbone in record["backbones"]),
-            "initial weights": ", ".join(backbone["initial_weights"] for backbone in record["backbones"]),
+            "networks": " + ".join(backbone.name for backbone in description.backbones),
+            "initial weights": ", ".join(backbone.initial_weights for backbone in description.backbones),
             "resolution": f"{self.config.model.input_size} x {self.config.model.input_size} pixels",
             "seed": self.config.seed,
-            "training data": f"{record['data']['source']}, {record['data']['images']['train']:,} images",
-            "training data fingerprint": record["data"]["fingerprint"],
-            "fer_jax": record["fer_jax"],
+            "training data": f"{description.data.source}, {description.data.images['train']:,} images",
+            "training data fingerprint": description.data.fingerprint,
+            "fer_jax": description.fer_jax,
         }
 
     def probabilities(self, images: np.ndarray | ImageFiles) -> np.ndarray:

@@ -42,7 +42,6 @@ def read_outcome(outcome: Outcome) -> dict:
         return {"seed": outcome.seed, "failed": outcome.failure}
     content = json.loads((outcome.report / "report.json").read_text(encoding="utf-8"))
     metrics = content["metrics"]
-    # The report has it up to the selected epoch only.
     history = epoch_history(read_metrics(outcome.run))
     selected = max(history, key=lambda entry: entry["validation_accuracy"])
     on_test = max(history, key=lambda entry: entry["paper_protocol_test_accuracy"])

@@ -1,9 +1,9 @@
 """Checkpoints of a run: the best epoch for use, the last ones to go on from.
 
 In a run's folder, `checkpoints/best/STEP` holds a model and `checkpoints/last/STEP` also all else that training needs,
-which may be in the middle of an epoch. Each carries a record (JSON): config, class names, split roles, data, initial
-weights, metrics and history, so that nothing else is needed to rebuild the model and to say what it is; and the
-checksums of its files (`fer_jax.runs.checksums`), which are compared before anything is read.
+which may be in the middle of an epoch. Each carries a `CheckpointRecord` as JSON, so that nothing
+else is needed to rebuild the model and to say what it is; and the checksums of its files (`fer_jax.runs.checksums`),
+which are compared before anything is read.
 
 A checkpoint that cannot be used is moved to `checkpoints/set_aside/` and the one before it serves.
 """
@@ -18,11 +18,13 @@ import orbax.checkpoint as ocp
 
 from fer_jax.errors import InputError
 from fer_jax.runs.checksums import find_damage, write_checksums
-from fer_jax.runs.record import check_record
+from fer_jax.runs.metrics_log import epoch_history, read_metrics
+from fer_jax.runs.record import CheckpointRecord, as_json, decode_record
 from fer_jax.runtime import processes
 from fer_jax.training.state import TrainState
 
-_BEST, _LAST, _SET_ASIDE = "checkpoints/best", "checkpoints/last", "checkpoints/set_aside"
+_CHECKPOINTS = "checkpoints"
+_BEST, _LAST, _SET_ASIDE = f"{_CHECKPOINTS}/best", f"{_CHECKPOINTS}/last", f"{_CHECKPOINTS}/set_aside"
 
 
 class Checkpoints:
@@ -45,18 +47,18 @@ class Checkpoints:
         self._best = _Writer(workdir / _BEST)
         self._last = _Writer(workdir / _LAST)
 
-    def save_best(self, step: int, state: TrainState, record: dict) -> None:
+    def save_best(self, step: int, state: TrainState, record: CheckpointRecord) -> None:
         """Keeps the model of `state` as the best one so far."""
         self._best.save(step, _model_items(state, record))
 
-    def save_last(self, step: int, state: TrainState, metrics: Any, record: dict) -> None:
+    def save_last(self, step: int, state: TrainState, metrics: Any, record: CheckpointRecord) -> None:
         """Keeps all of `state`, and `metrics` (any pytree of arrays), to go on from after `step`."""
         items = _model_items(state, record)
         items["progress"] = ocp.args.StandardSave(_progress(state, metrics))
         self._last.save(step, items)
         self.last_step = step
 
-    def restore_last(self, state: TrainState, metrics: Any) -> tuple[TrainState, Any, dict] | None:
+    def restore_last(self, state: TrainState, metrics: Any) -> tuple[TrainState, Any, CheckpointRecord] | None:
         """The newest whole state, its metrics, shaped and placed like the arguments, and its record; None if new."""
         if not self.last_step:
             return None
@@ -64,13 +66,12 @@ class Checkpoints:
         items["progress"] = ocp.args.StandardRestore(_abstract(_progress(state, metrics)))
         place = self._workdir / _LAST / str(self.last_step)
         restored = _read(place, items)
-        check_record(restored.record, f"{place}, record")
+        record = decode_record(restored.record, f"{place}, record")
         progress = dict(restored.progress)
         metrics = jax.tree.unflatten(jax.tree.structure(metrics), progress.pop("metrics"))
-        state, record = TrainState.from_parts(restored.model, progress), restored.record
-        best = record["best"]
+        state = TrainState.from_parts(restored.model, progress)
         # The run ended after the last state was saved and before the best one was: they are the same model.
-        if best and best["step"] == self.last_step and self.last_step not in _steps(self._workdir / _BEST):
+        if record.best and record.best.step == self.last_step and self.last_step not in _steps(self._workdir / _BEST):
             self.save_best(self.last_step, state, record)
         return state, metrics, record
 
@@ -193,12 +194,22 @@ class SavedModel:
 
     folder: Path
     step: int
-    record: dict
+    record: CheckpointRecord
 
     @property
     def epoch(self) -> int:
         """The whole epochs done."""
-        return self.record["epoch"]
+        return self.record.epoch
+
+    def run_history(self) -> list[dict]:
+        """Return the epochs of the whole run, also those after this checkpoint, if it lies in the run's folder.
+
+        Elsewhere they are those of its record, up to its own. Raises `InputError` if the run's log is damaged.
+        """
+        logged = []
+        if self.folder.parent.name == _CHECKPOINTS:
+            logged = epoch_history(read_metrics(self.folder.parent.parent))
+        return logged or [as_json(entry) for entry in self.record.history]
 
     def restore(self, params: Any, batch_stats: Any) -> tuple[Any, Any]:
         """Parameters and running statistics, shaped and placed like the arguments (arrays or shapes)."""
@@ -236,8 +247,12 @@ def find_model(path: str | Path) -> SavedModel:
             "below checkpoints/last"
         )
     record = _read(folder / str(step), {"record": ocp.args.JsonRestore()}).record
-    check_record(record, f"{folder / str(step)}, record")
-    return SavedModel(folder, step, record)
+    return SavedModel(folder, step, decode_record(record, f"{folder / str(step)}, record"))
+
+
+def holds_state(workdir: Path) -> bool:
+    """Tell whether the run's folder `workdir` holds a state to resume from, whole or damaged."""
+    return bool(_steps(workdir / _LAST))
 
 
 def _steps(folder: Path) -> list[int]:
@@ -254,8 +269,8 @@ def _progress(state: TrainState, metrics: Any) -> dict:
     return state.progress() | {"metrics": jax.tree.leaves(metrics)}
 
 
-def _model_items(state: TrainState, record: dict) -> dict:
-    return {"model": ocp.args.StandardSave(state.model()), "record": ocp.args.JsonSave(record)}
+def _model_items(state: TrainState, record: CheckpointRecord) -> dict:
+    return {"model": ocp.args.StandardSave(state.model()), "record": ocp.args.JsonSave(as_json(record))}
 
 
 def _restore_model_items(params: Any, batch_stats: Any) -> dict:

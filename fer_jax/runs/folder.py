@@ -7,18 +7,26 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from ml_collections import ConfigDict
 
 import fer_jax
-from fer_jax.config.loading import differences, from_json, to_json
+from fer_jax.config.loading import differences, to_json
 from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.errors import InputError
 from fer_jax.pretrained.initial import InitialBackbone
-from fer_jax.runs.record import read_description
+from fer_jax.runs.checkpoint import holds_state
+from fer_jax.runs.record import (
+    BackboneRecord,
+    DataRecord,
+    ParameterRow,
+    RunDescription,
+    decode_description,
+    encode_description,
+)
 from fer_jax.runtime import files, processes
 
 _log = logging.getLogger("fer_jax")
@@ -30,40 +38,65 @@ _WITHOUT_EFFECT = ("train.checkpoint_every_steps", "train.watchdog_minutes")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-def describe(config: ConfigDict, data: Dataset, backbones: Sequence[InitialBackbone]) -> dict:
-    """What a run is a run of, as JSON; with an epoch's results it becomes the record of a checkpoint.
+def describe(
+    config: ConfigDict,
+    data: Dataset,
+    backbones: Sequence[InitialBackbone],
+    parameters: Sequence[Mapping[str, str | int]] = (),
+) -> RunDescription:
+    """Return what a run is a run of; `parameters` are the rows of `FreezeTable.describe`."""
+    return RunDescription(
+        fer_jax=fer_jax.__version__,
+        config=to_json(config),
+        class_names=tuple(data.class_names),
+        split_roles={name: data.describe_split(name) for name in SPLITS},
+        selected_on="validation",
+        data=DataRecord(
+            source=data.source,
+            fingerprint=data.fingerprint(),
+            image_shape=tuple(data.image_shape),
+            images={name: len(data.split(name)) for name in SPLITS},
+        ),
+        backbones=tuple(
+            BackboneRecord(
+                name=backbone.spec.name,
+                padding=backbone.spec.padding,
+                batch_norm_epsilon=backbone.spec.batch_norm_epsilon,
+                preprocessing=backbone.spec.preprocessing,
+                initial_weights=backbone.origin,
+            )
+            for backbone in backbones
+        ),
+        parameters=tuple(ParameterRow(**row) for row in parameters),
+    )
 
-    `split_roles` says for each role which split plays it; `selected_on` is the role that picks the best
-    epoch. The test split has no part in training.
-    """
-    description = {
-        "fer_jax": fer_jax.__version__,
-        "config": to_json(config),
-        "class_names": list(data.class_names),
-        "split_roles": {name: data.describe_split(name) for name in SPLITS},
-        "selected_on": "validation",
-        "data": {
-            "source": data.source,
-            "fingerprint": data.fingerprint(),
-            "image_shape": list(data.image_shape),
-            "images": {name: len(data.split(name)) for name in SPLITS},
-        },
-        "backbones": [{**backbone.spec.variant(), "initial_weights": backbone.origin} for backbone in backbones],
-    }
-    # As it will be read back: JSON turns tuples into lists.
-    return json.loads(json.dumps(description))
 
-
-def run_description(workdir: Path) -> dict:
-    """What the folder `workdir` is a run of, as `describe` gave it; `InputError` if that is missing or damaged."""
+def run_description(workdir: Path) -> RunDescription:
+    """Return what the folder `workdir` is a run of; `InputError` if that is missing or damaged."""
     place = workdir / _DESCRIPTION
     if not place.is_file():
         raise InputError(f"{workdir}: is not the folder of a run: it has no {_DESCRIPTION}")
-    return read_description(place.read_bytes(), str(place))
+    return decode_description(place.read_bytes(), str(place))
+
+
+def resumed_backbones(workdir: Path, config: ConfigDict, data: Dataset) -> tuple[InitialBackbone, ...] | None:
+    """Return the backbones of the run that `workdir` resumes, or None where no state was saved yet.
+
+    They have no weights: the checkpoint holds every array.
+
+    Raises `InputError` if the folder holds a run of another config or other data, or a damaged description.
+    """
+    with _written_below(workdir):
+        if not ((workdir / _DESCRIPTION).is_file() and holds_state(workdir)):
+            return None
+        earlier = run_description(workdir)
+    _check_same(workdir, earlier, config, data.fingerprint(), data.class_names)
+    # Where the weights came from may be gone by now, so it is told and not looked up.
+    return tuple(InitialBackbone(backbone.spec, None, None, backbone.initial_weights) for backbone in earlier.backbones)
 
 
 @contextlib.contextmanager
-def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
+def open_run_folder(workdir: Path, description: RunDescription) -> Iterator[None]:
     """Makes `workdir` the folder of the run `description`, or checks that it already is, and holds it for the block.
 
     The hold is a lock of the operating system's on `run.lock`, gone with the process however that ends.
@@ -71,7 +104,7 @@ def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
     Raises `InputError`, and changes nothing, if the folder holds another run, or anything else, if another process
     trains in it, or if it cannot be written. So does any `OSError` inside the block, as from a full disk.
     """
-    content = {"config": description["config"], "data": description["data"]["fingerprint"]}
+    content = {"config": description.config, "data": description.data.fingerprint}
     processes.wait_for_all("has read the data")
     processes.check_equal(json.dumps(content), "config and data")
     lock: list[TextIO] = []
@@ -82,8 +115,9 @@ def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
         lock.append(_lock(workdir))
         # Once more: until the lock was held, another process may have begun a run.
         _check_content(workdir, description)
-        if not (workdir / _DESCRIPTION).exists():
-            files.write_text(workdir / _DESCRIPTION, json.dumps(description, indent=2) + "\n")
+        # Until a state is saved, the run begins anew, perhaps from other initial weights.
+        if not holds_state(workdir):
+            files.write_text(workdir / _DESCRIPTION, encode_description(description))
         return 0
 
     def claim_if_writable() -> int:
@@ -99,10 +133,11 @@ def open_run_folder(workdir: Path, description: dict) -> Iterator[None]:
             file.close()
 
 
-def _check_content(workdir: Path, description: dict) -> None:
+def _check_content(workdir: Path, description: RunDescription) -> None:
     place = workdir / _DESCRIPTION
     if place.is_file():
-        _check_same(workdir, run_description(workdir), description)
+        config, fingerprint = description.parsed_config(), description.data.fingerprint
+        _check_same(workdir, run_description(workdir), config, fingerprint, description.class_names)
     elif workdir.exists() and (not workdir.is_dir() or any(path.name != _LOCK for path in workdir.iterdir())):
         raise InputError(f"{workdir}: exists and is not the folder of a run; give a new or empty one by --workdir")
 
@@ -152,16 +187,21 @@ def _written_below(workdir: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_same(workdir: Path, earlier: dict, description: dict) -> None:
-    changed = differences(from_json(earlier["config"]), from_json(description["config"]))
+def _check_same(
+    workdir: Path, earlier: RunDescription, config: ConfigDict, fingerprint: str, class_names: Sequence[str]
+) -> None:
+    changed = differences(earlier.parsed_config(), config)
     changed = [line for line in changed if line.partition(":")[0] not in _WITHOUT_EFFECT]
     if changed:
         raise InputError(
             f"{workdir}: holds a run of another config, which differs in {'; '.join(changed)} (there and now); "
             "give another --workdir or the same config"
         )
-    # The same images may come from another place, so data are compared by content.
-    for key in ("data", "backbones", "class_names"):
-        found, given = (d[key]["fingerprint"] if key == "data" else d[key] for d in (earlier, description))
+    # The same images may come from another place, so data are compared by content. Initial weights are not compared:
+    # the config names them, and a checkpoint replaces them.
+    for key, found, given in (
+        ("data", earlier.data.fingerprint, fingerprint),
+        ("class names", ", ".join(earlier.class_names), ", ".join(class_names)),
+    ):
         if found != given:
             raise InputError(f"{workdir}: holds a run with other {key}: {found}, now {given}; give another --workdir")

@@ -7,12 +7,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fer_jax.config.loading import from_json
 from fer_jax.errors import InputError
 from fer_jax.models.build import model_spec
-from fer_jax.models.fernet import BACKBONES
 from fer_jax.pretrained.initial import InitialBackbone, initial_backbones
 from fer_jax.runs.checkpoint import SavedModel, find_model
+from fer_jax.runs.record import BackboneRecord
 from fer_jax.training.state import model_definition
 
 
@@ -51,8 +50,8 @@ def _from_checkpoint(name: str, place: str, config: ConfigDict, data_fingerprint
     key = f"config.backbone_checkpoints.{name}={place}"
     try:
         saved = find_model(Path(place).expanduser())
-        variants = {variant["name"]: variant for variant in saved.record["backbones"]}
-        trained_config = from_json(saved.record["config"])
+        variants = {backbone.name: backbone for backbone in saved.record.description.backbones}
+        trained_config = saved.record.description.parsed_config()
         if name not in variants:
             raise InputError(f"holds {', '.join(variants)}, expected {name}")
         input_size = trained_config.model.input_size
@@ -65,33 +64,33 @@ def _from_checkpoint(name: str, place: str, config: ConfigDict, data_fingerprint
     except InputError as error:
         raise InputError(f"{key}: {error}") from None
     return InitialBackbone(
-        BACKBONES[name].with_variant(variants[name]),
+        variants[name].spec,
         params["backbones"][name],
         batch_stats["backbones"][name],
         _origin(saved, variants[name], data_fingerprint),
     )
 
 
-def _restore(saved: SavedModel, config: ConfigDict, variants: Mapping[str, dict]) -> tuple[dict, dict]:
+def _restore(saved: SavedModel, config: ConfigDict, variants: Mapping[str, BackboneRecord]) -> tuple[dict, dict]:
     """All parameters and statistics of the checkpoint, as NumPy arrays."""
-    specs = [BACKBONES[name].with_variant(variant) for name, variant in variants.items()]
-    spec = model_spec(config, specs, len(saved.record["class_names"]))
+    specs = [variant.spec for variant in variants.values()]
+    spec = model_spec(config, specs, len(saved.record.description.class_names))
     one_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     _, *model = model_definition(spec, one_device)
     return jax.tree.map(np.asarray, saved.restore(*model))
 
 
-def _origin(saved: SavedModel, variant: dict, data_fingerprint: str) -> str:
-    record = saved.record
-    fingerprint = record["data"]["fingerprint"]
-    evaluated = [entry for entry in record["history"] if entry["step"] == saved.step]
+def _origin(saved: SavedModel, variant: BackboneRecord, data_fingerprint: str) -> str:
+    description = saved.record.description
+    fingerprint = description.data.fingerprint
+    evaluated = [entry for entry in saved.record.history if entry.step == saved.step]
     accuracy = "not evaluated"
     if evaluated:
-        accuracy = f"{100 * evaluated[0]['validation_accuracy']:.2f} %"
+        accuracy = f"{100 * evaluated[0].validation_accuracy:.2f} %"
     origin = (
         f"checkpoint {saved.folder / str(saved.step)}, {accuracy} on "
-        f"{record['split_roles'][record['selected_on']]} of data {fingerprint[:12]}, "
-        f"itself from {variant['initial_weights']}"
+        f"{description.split_roles[description.selected_on]} of data {fingerprint[:12]}, "
+        f"itself from {variant.initial_weights}"
     )
     if fingerprint == data_fingerprint:
         return origin

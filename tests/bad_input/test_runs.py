@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runs.checkpoint import Checkpoints, find_model
 from fer_jax.runs.checksums import FILE_NAME, write_checksums
-from fer_jax.runs.folder import open_run_folder
+from fer_jax.runs.folder import open_run_folder, run_description
 from fer_jax.runs.metrics_log import MetricsLog, read_metrics
+from fer_jax.runs.record import as_json
 
 
 @pytest.fixture(scope="module")
 def run(whole_run):
-    """The folder of a whole run, its files as they are listed, and its description."""
+    """The folder of a whole run, its files as they are listed, and the content of its `run.json`."""
     folder = whole_run[0]
     best = find_model(folder)
     return folder, best, json.loads((folder / "run.json").read_text())
@@ -76,8 +77,11 @@ def test_bytes_of_a_checkpoint_with_checksums_to_match(survives, damage, run):
 
 def test_record_of_a_checkpoint_with_checksums_to_match(survives, damage, run):
     """Any value in its place: the config, which is text, too."""
-    checkpoint, record = _checkpoint(run), run[1].record
-    configs = damage.json(json.loads(record["config"])).map(lambda config: {**record, "config": json.dumps(config)})
+    checkpoint, record = _checkpoint(run), as_json(run[1].record)
+    description = record["description"]
+    configs = damage.json(json.loads(description["config"])).map(
+        lambda config: {**record, "description": {**description, "config": json.dumps(config)}}
+    )
     records = damage.json(record) | configs
 
     def lay(place, record):
@@ -92,7 +96,7 @@ def test_record_of_a_checkpoint_with_checksums_to_match(survives, damage, run):
 
 def test_model_of_a_damaged_record(survives, damage, run):
     """As above, as far as the model."""
-    checkpoint, record = _checkpoint(run), run[1].record
+    checkpoint, record = _checkpoint(run), json.loads(json.dumps(as_json(run[1].record)))
 
     def lay(place, record):
         folder = _copy(place, checkpoint)
@@ -141,16 +145,16 @@ def test_paths_that_are_no_checkpoint(survives):
 
 
 def test_bytes_and_values_of_a_runs_description(survives, damage, run):
-    folder, _, description = run
+    folder, _, content = run
     whole = (folder / "run.json").read_bytes()
-    inputs = damage.json(description).map(lambda tree: json.dumps(tree).encode())
+    inputs = damage.json(content).map(lambda tree: json.dumps(tree).encode())
     inputs |= damage.splices(len(whole)).map(lambda splices: damage.spliced(whole, splices))
 
     def lay(place, content):
         (place / "run.json").write_bytes(content)
         return place
 
-    survives(inputs, lay, lambda place: _open(place, description), few=100, writes=True)
+    survives(inputs, lay, lambda place: _open(place, run_description(folder)), few=100, writes=True)
 
 
 def _open(place, description):
@@ -160,14 +164,15 @@ def _open(place, description):
 
 def test_something_else_in_a_runs_folder(survives, damage, run):
     """Nothing is written through a link: not even the lock, nor the record of a run that begins anew."""
-    _, _, description = run
+    folder, _, content = run
+    description = run_description(folder)
     names = st.sampled_from(("run.json", "run.lock", "metrics.jsonl", "checkpoints", "checkpoints/last/3", "other"))
     links = st.tuples(st.sampled_from(("run.lock", "run.json", "metrics.jsonl")), st.just("treasure"))
 
     def lay(place, drawn):
         new, changes = drawn
         if not new:
-            (place / "run.json").write_text(json.dumps(description))
+            (place / "run.json").write_text(json.dumps(content))
         for name, kind in changes:
             if kind == "treasure":
                 damage.replace_by("missing", place / name, place)

@@ -19,7 +19,7 @@ def test_table_has_the_accuracies_of_every_run(whole_run, tmp_path):
     # Alike but for their folders.
     assert list(runs) == ["tiny, scratch, 32 px (whole)", "tiny, scratch, 32 px (shorter)"]
     *_, first, second = comparison_table(runs).splitlines()
-    accuracies = [f"{100 * entry['validation_accuracy']:.2f}" for entry in result["history"]]
+    accuracies = [f"{100 * entry.validation_accuracy:.2f}" for entry in result.history]
     assert [cell.strip() for cell in first.split("|")[2:-1]] == accuracies
     assert [cell.strip() for cell in second.split("|")[2:-1]] == [*accuracies[:2], ""]
 

@@ -9,6 +9,7 @@ import pytest
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
 from fer_jax.runs.checkpoint import find_model
+from fer_jax.runs.record import as_json, decode_record
 from fer_jax.runs.warm_start import starting_backbones
 from fer_jax.train import train
 
@@ -67,8 +68,8 @@ def test_backbone_starts_as_the_run_left_it_and_says_so(run, make_tiny_config, d
     config = hybrid_config(make_tiny_config, tiny=str(workdir))
     tiny, mini = starting_backbones(config, data.fingerprint())
     assert_equal_leaves((tiny.params, tiny.batch_stats), saved_backbone(workdir, "tiny"))
-    accuracy = 100 * result["best"]["validation_accuracy"]
-    assert str(workdir / "checkpoints" / "best" / str(result["best"]["step"])) in tiny.origin
+    accuracy = 100 * result.best.validation_accuracy
+    assert str(workdir / "checkpoints" / "best" / str(result.best.step)) in tiny.origin
     assert f"{accuracy:.2f} % on validation of data {data.fingerprint()[:12]}, itself from scratch" in tiny.origin
     assert "careful" not in tiny.origin
     assert (mini.spec.name, mini.params, mini.origin) == ("mini", None, "scratch")
@@ -86,8 +87,9 @@ def test_variant_is_that_of_the_checkpoint(run, make_tiny_config, tiny_backbone,
 
     other = dataclasses.replace(tiny_backbone, padding="symmetric", batch_norm_epsilon=1e-5)
     saved = find_model(run[0])
-    variant = {**saved.record["backbones"][0], **other.variant()}
-    changed = dataclasses.replace(saved, record={**saved.record, "backbones": [variant]})
+    content = as_json(saved.record)
+    content["description"]["backbones"] = [{**content["description"]["backbones"][0], **other.variant()}]
+    changed = dataclasses.replace(saved, record=decode_record(content, "the record"))
     monkeypatch.setattr(module, "find_model", lambda path: changed)
     (tiny,) = starting_backbones(with_checkpoints(make_tiny_config(), tiny=str(run[0])), "")
     assert tiny.spec == other
@@ -101,8 +103,8 @@ def test_frozen_hybrid_keeps_the_backbones_of_its_runs(run, make_tiny_config, da
     config.train.epochs = 1
     result = train(config, data, tmp_path / "hybrid")
     assert_equal_leaves(saved_backbone(tmp_path / "hybrid", "tiny"), saved_backbone(workdir, "tiny"))
-    assert str(workdir) in result["backbones"][0]["initial_weights"]
-    assert result["parameters"][1] == {
+    assert str(workdir) in result.description.backbones[0].initial_weights
+    assert as_json(result.description.parameters[1]) == {
         "row": "backbones/**: freeze",
         "tensors": len(jax.tree.leaves(saved_backbone(workdir, "tiny")[0])),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(saved_backbone(workdir, "tiny")[0])),

@@ -59,6 +59,7 @@ from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import describe
+from fer_jax.runs.record import CheckpointRecord
 from fer_jax.runtime.preemption import StopRequests
 from fer_jax.training.state import TrainState
 
@@ -88,8 +89,8 @@ def state(value):
     number = np.float32(value)
     return place(TrainState(np.int32(value), {"a": np.full(3, number)}, {}, (number,)), replicated)
 faces, backbones = synthetic_faces(8, 1, 2, seed=0), initial_backbones("scratch", ("mobilenet_v2",))
-progress = {"epoch": 0, "step": 7, "epoch_seconds": 0.0, "best": None, "history": []}
-record = describe(default_config(), faces, backbones) | progress
+description = describe(default_config(), faces, backbones)
+record = CheckpointRecord(description=description, epoch=0, step=7, epoch_seconds=0.0, best=None, history=())
 with Checkpoints(Path(folder)) as checkpoints:
     checkpoints.save_last(7, state(7), (), record)
     checkpoints.wait()
@@ -105,7 +106,7 @@ with StopRequests() as stopping, Checkpoints(Path(folder)) as checkpoints:
     while not found["stopped"] and found["asked"] < 500:
         found["asked"] += 1
         if found["asked"] == 20:
-            checkpoints.save_last(8, state(8), (), {"best": None})
+            checkpoints.save_last(8, state(8), (), record)
             checkpoints.wait()
             if number == "1":
                 os.kill(os.getpid(), signal.SIGTERM)

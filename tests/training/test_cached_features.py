@@ -87,8 +87,8 @@ def test_training_on_cached_features_is_training_on_images(make_config, faces, t
     theirs = train(without_randomness(make_config()), faces, tmp_path / "uncached")
     np.testing.assert_allclose(losses(tmp_path / "cached")[0], losses(tmp_path / "uncached")[0], rtol=1e-6)
     np.testing.assert_allclose(losses(tmp_path / "cached"), losses(tmp_path / "uncached"), rtol=1e-4)
-    for one, other in zip(ours["history"], theirs["history"], strict=True):
-        assert one["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-4)
+    for one, other in zip(ours.history, theirs.history, strict=True):
+        assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-4)
 
 
 def test_one_view_is_that_of_the_first_step(make_config, faces, tmp_path):
@@ -119,7 +119,7 @@ def test_run_is_stopped_and_goes_on_and_its_checkpoint_is_a_whole_model(
     train(make_config(cached_views=2), faces, tmp_path / "stopped")
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
     probabilities = TrainedModel(tmp_path / "whole").probabilities(faces.validation.images)
-    assert np.mean(probabilities.argmax(axis=1) == faces.validation.labels) == whole["best"]["validation_accuracy"]
+    assert np.mean(probabilities.argmax(axis=1) == faces.validation.labels) == whole.best.validation_accuracy
 
 
 @pytest.mark.parametrize(
