@@ -7,7 +7,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fer_jax.config.loading import from_json
-from fer_jax.data.fer2013 import IMAGE_SIZE
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import RESIDENT_LIMIT
 from fer_jax.inference.predictor import Predictor
@@ -34,8 +33,7 @@ class TrainedModel:
         self.record = saved.record
         self.config: ConfigDict = from_json(self.record["config"])
         self.class_names: tuple[str, ...] = tuple(self.record["class_names"])
-        # Before there was a choice, all images were those of FER2013.
-        self.image_shape: tuple[int, ...] = tuple(self.record["data"].get("image_shape", (IMAGE_SIZE, IMAGE_SIZE)))
+        self.image_shape: tuple[int, ...] = tuple(self.record["data"]["image_shape"])
         backbones = [BACKBONES[variant["name"]].with_variant(variant) for variant in self.record["backbones"]]
         self._mesh = meshes.make_mesh()
         spec = model_spec(self.config, backbones, len(self.class_names))

@@ -28,8 +28,6 @@ def check_description(description: object, where: str) -> None:
     """
     _check_keys(description, _DESCRIPTION, where)
     _check_keys(description["data"], _DATA, f"{where}, data")
-    if "image_shape" in description["data"]:  # Not in those of before there was a choice.
-        _check_keys(description["data"], {"image_shape": (_is_image_shape, "height, width and perhaps 3")}, where)
     _check_keys(description["split_roles"], dict.fromkeys(SPLITS, _TEXT), f"{where}, split_roles")
     try:
         from_json(description["config"])
@@ -103,6 +101,7 @@ _DATA = {
         lambda value: isinstance(value, dict) and all(_is_count(value.get(name)) for name in SPLITS),
         "how many images each split has",
     ),
+    "image_shape": (_is_image_shape, "height, width and perhaps 3"),
 }
 _PROGRESS = {
     "epoch": _COUNT,
