@@ -39,7 +39,7 @@ def main() -> None:
         image_size=model.image_shape[0],
         colour=len(model.image_shape) == 3,
         class_names=model.class_names,
-        input=model.config.data.get("input", "auto"),
+        input=model.config.data.input,
     )
     fraction = model.config.data.validation_fraction
     data = load(args.data, validation_fraction=fraction, seed=model.config.seed, folder=folder)

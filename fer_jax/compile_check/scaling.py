@@ -1,15 +1,16 @@
 """How a run scales over the chips of TPU v5e slices, by the compiler's counts; nothing was measured on hardware.
 
-A step takes the cycles that the compiler expects of one chip (`scripts/compile_check.py`), and then its sums over the
-chips, which take at least their bytes over the links and, each of them, the way across the slice.
+A step takes the cycles that the compiler expects of one chip (`scripts/compile_check.py --out`), and then its sums over
+the chips, which take at least their bytes over the links and, each of them, the way across the slice.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from fer_jax.compile_check.counts import CompiledNetwork
 from fer_jax.data.fer2013 import PUBLISHED_COUNTS
 from fer_jax.data.resident import steps_per_epoch
 from fer_jax.errors import InputError
@@ -35,32 +36,6 @@ _EVALUATION_BATCH = 256
 _FORWARD_SHARE = 1 / 3
 EPOCHS = 100
 """Of a run (the paper's Table 1)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CompiledNetwork:
-    """What compile_check counted for the training step of a network, 200 px, bfloat16, on a v5e slice.
-
-    Attributes:
-      cycles: that the compiler expects one chip to take for a step, by batch a chip.
-      all_reduces: sums over the chips in a step.
-      all_reduce_bytes: of them together.
-    """
-
-    cycles: Mapping[int, float]
-    all_reduces: int
-    all_reduce_bytes: float
-
-
-NETWORKS = {
-    "mobilenet_v2": CompiledNetwork(
-        cycles={1: 4.6e6, 8: 7.1e6, 32: 24.7e6, 128: 51.2e6}, all_reduces=106, all_reduce_bytes=23.57e6
-    ),
-    "efficientnet_b0": CompiledNetwork(
-        cycles={1: 5.6e6, 8: 9.1e6, 32: 31.3e6, 128: 76.2e6}, all_reduces=100, all_reduce_bytes=27.18e6
-    ),
-}
-"""What `scripts/compile_check.py --topology=v5e:2x2 --batch-per-chip=N --config.model.dtype=bfloat16` printed."""
 
 
 def chip_seconds(network: CompiledNetwork, batch_per_chip: int) -> float:

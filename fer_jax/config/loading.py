@@ -132,8 +132,7 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str) -> ConfigDict:
     """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples.
 
-    Keys that `text` lacks, because they are younger than it, get their defaults, which change nothing; others are kept.
-    Raises `InputError` for a text that is damaged or holds a value that `load_config` would refuse.
+    Raises `InputError` for a text that is damaged, lacks a key, or holds a value that `load_config` would refuse.
     """
 
     def tuples(value):
@@ -141,13 +140,20 @@ def from_json(text: str) -> ConfigDict:
             return {key: tuples(inner) for key, inner in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    config = ConfigDict(default_config().to_dict())
+    default = flatten(default_config())
     try:
-        config.update(tuples(json.loads(text)))
+        config = ConfigDict(tuples(json.loads(text)))
+        flat = flatten(config)
     # What JSON and ConfigDict raise for a text that is no config.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"the saved config is damaged ({type(error).__name__}: {_last_line(error)})") from error
-    if problem := _lacking(flatten(config), flatten(default_config())):
+    if missing := [key for key in default if key not in flat]:
+        raise InputError(
+            f"the saved config has no {missing[0]}, expected all {len(default)} keys of "
+            "fer_jax.config.defaults.default_config(); bring it back from a backup if it is damaged, or use the "
+            "version of fer_jax that wrote it"
+        )
+    if problem := _lacking(flat, default):
         raise InputError(problem)
     check_config(config)
     return config.lock()

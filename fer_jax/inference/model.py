@@ -37,12 +37,9 @@ class TrainedModel:
         backbones = [backbone.spec for backbone in description.backbones]
         self._mesh = meshes.make_mesh()
         spec = model_spec(self.config, backbones, len(self.class_names))
-        graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
+        self._graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
         self._params, self._batch_stats = saved.restore(*model)
-        size, flip = self.config.model.input_size, self.config.eval.flip
-        forward = functools.partial(predict_images, graphdef=graphdef, input_size=size, flip=flip)
-        # Kept, so that images of the same number are compiled for once.
-        self._predictor = Predictor(forward, self.config.eval.batch_size, self._mesh)
+        self._predictors: dict[tuple[bool, int], Predictor] = {}
 
     def run_history(self) -> list[dict]:
         """Return the epochs of the whole run (see `fer_jax.runs.checkpoint.SavedModel.run_history`)."""
@@ -79,7 +76,16 @@ class TrainedModel:
             images = _gray(images)
         if isinstance(images, np.ndarray) and images.nbytes <= RESIDENT_LIMIT:
             images = jax.device_put(images, meshes.replicated(self._mesh))
-        return np.asarray(jax.nn.softmax(self._predictor(self._params, self._batch_stats, images), axis=-1))
+        return np.asarray(jax.nn.softmax(self._predictor()(self._params, self._batch_stats, images), axis=-1))
+
+    def _predictor(self) -> Predictor:
+        """The predictor by `config.eval`, which is kept: images of one number are compiled for once."""
+        flip, batch_size = self.config.eval.flip, self.config.eval.batch_size
+        if (flip, batch_size) not in self._predictors:
+            size = self.config.model.input_size
+            forward = functools.partial(predict_images, graphdef=self._graphdef, input_size=size, flip=flip)
+            self._predictors[flip, batch_size] = Predictor(forward, batch_size, self._mesh)
+        return self._predictors[flip, batch_size]
 
 
 def _gray(images: np.ndarray) -> np.ndarray:

@@ -1,14 +1,18 @@
 """Estimates of scaling against numbers worked out by hand, and the tables of the document against the command."""
 
+import json
 import math
 
 import pytest
 
+from fer_jax.compile_check import hlo
+from fer_jax.compile_check.check import CompiledStep
+from fer_jax.compile_check.cost import ProgramCost
+from fer_jax.compile_check.counts import CompiledNetwork, read_counts, write_counts
+from fer_jax.compile_check.devices import Peak
 from fer_jax.compile_check.scaling import (
     CYCLES_PER_SECOND,
-    NETWORKS,
     SLICES,
-    CompiledNetwork,
     all_reduce_seconds,
     chip_seconds,
     run_estimate,
@@ -66,14 +70,76 @@ def test_impossible_runs_are_refused(chips, batch, message):
         run_estimate(EXAMPLE, chips, batch)
 
 
-def test_document_has_the_tables_of_the_command(repository):
+@pytest.fixture
+def published(repository):
+    """The counts that docs/scaling.md is made from."""
+    return read_counts([repository / "docs" / "results" / "compile_check_v5e.json"])
+
+
+def test_document_has_the_tables_of_the_command(repository, published):
     document = (repository / "docs" / "scaling.md").read_text()
-    for title, table in sections(NETWORKS["mobilenet_v2"]).items():
+    for title, table in sections(published["mobilenet_v2"]).items():
         assert table in document, f"{title}: python scripts/scaling.py prints another table"
 
 
-def test_figures_are_those_of_the_page_about_speed(repository):
+def test_figures_are_those_of_the_page_about_speed(repository, published):
     lines = (repository / "docs" / "performance.md").read_text().splitlines()
     row = next(line for line in lines if line.startswith("| the compiler's estimate, million cycles a step"))
-    estimates = [1e-6 * NETWORKS[name].cycles[128] for name in ("mobilenet_v2", "efficientnet_b0")]
+    estimates = [1e-6 * published[name].cycles[128] for name in ("mobilenet_v2", "efficientnet_b0")]
     assert [float(cell) for cell in row.split("|")[2:4]] == pytest.approx(estimates, abs=0.05)
+
+
+def _write(path, config, batch, cycles, sums, topology="v5e:2x2"):
+    """The file of a step whose other figures are made up."""
+    peak = Peak("made up", {"float32": 1e12}, bytes_per_second=1e11, memory_bytes=2**30)
+    collectives = [*(hlo.Collective("all-reduce", n, "sum") for n in sums), hlo.Collective("all-gather", 999, "other")]
+    step = CompiledStep(
+        chips=4,
+        device_kind="TPU v5 lite",
+        batch_per_chip=batch,
+        dtype="float32",
+        peak=peak,
+        cost=ProgramCost(1.0, 1.0, fixed_bytes=1, temporary_bytes=1),
+        hbm_bytes=1,
+        cycles=cycles,
+        input_flops=1.0,
+        input_hbm_bytes=1,
+        collectives=collectives,
+        gathers=[],
+        data_copies=0,
+        cycle_shares={},
+        compile_seconds=1.0,
+    )
+    write_counts(path, step, config, topology, "the command")
+    return path
+
+
+def test_files_of_several_batches_are_one_network(make_tiny_config, tmp_path):
+    config = make_tiny_config()
+    few = _write(tmp_path / "8.json", config, 8, 700, (4000, 50))
+    many = _write(tmp_path / "128.json", config, 128, 5000, (4000, 50, 6))
+    expected = CompiledNetwork(cycles={8: 700, 128: 5000}, all_reduces=3, all_reduce_bytes=4056)
+    assert read_counts([few, many]) == read_counts([many, few]) == {"tiny": expected}
+    assert json.loads(few.read_text())["tiny"]["command"] == "the command"
+
+
+def test_files_that_do_not_fit_are_refused(make_tiny_config, tmp_path):
+    config = make_tiny_config()
+    first = _write(tmp_path / "first.json", config, 8, 700, (4000,))
+    config.model.input_size += 16
+    second = _write(tmp_path / "second.json", config, 128, 5000, (4000,))
+    with pytest.raises(InputError, match=r"second\.json: tiny: input_size is 48, expected 32"):
+        read_counts([first, second])
+    with pytest.raises(InputError, match=r"topology is 'v4:2x2x1', expected v5e"):
+        read_counts([_write(tmp_path / "v4.json", config, 8, 700, (4000,), topology="v4:2x2x1")])
+    for text, message in (
+        ("{", "cannot be read as JSON"),
+        ("[]", "expected topology"),
+        ('{"tiny": {}}', r"expected .*KeyError"),
+        (first.read_text().replace('"8": 700', ""), "cycles is empty"),
+    ):
+        (tmp_path / "damaged.json").write_text(text)
+        with pytest.raises(InputError, match=rf"damaged\.json: .*{message}.*compile_check\.py --out"):
+            read_counts([tmp_path / "damaged.json"])
+    with pytest.raises(InputError, match=r"absent\.json: cannot be read"):
+        read_counts([tmp_path / "absent.json"])

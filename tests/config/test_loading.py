@@ -238,14 +238,13 @@ def test_json_gives_back_the_config():
         back.unknown = 1
 
 
-def test_json_of_an_older_config_gets_the_defaults_of_younger_keys():
-    older = default_config().to_dict()
-    del older["train"]["parameters"], older["backbone_checkpoints"]
-    older["train"]["epochs"] = 7
-    back = from_json(json.dumps(older))
-    assert back.train.parameters == ("**: train",)
-    assert back.train.epochs == 7
-    assert back.backbone_checkpoints.mobilenet_v2 is None
+@pytest.mark.parametrize("key", ["train.parameters", "backbone_checkpoints.mobilenet_v2", "seed"])
+def test_json_that_lacks_a_key_is_refused(key):
+    lacking = default_config().to_dict()
+    section, _, name = key.rpartition(".")
+    del (lacking[section] if section else lacking)[name]
+    with pytest.raises(InputError, match=rf"the saved config has no {key}, expected .*backup"):
+        from_json(json.dumps(lacking))
 
 
 def test_differences_name_the_keys():
