@@ -92,7 +92,8 @@ def main():
 
     try:
         name, step, wait = build(json.loads(sys.stdin.readline()))
-    except Exception as error:
+    # Without torch, timm or one of their libraries; without such a device (an AssertionError) or room on it.
+    except (ImportError, OSError, RuntimeError, AssertionError) as error:
         answer({"error": f"{type(error).__name__}: {error}"})
         return
     answer({"name": name})

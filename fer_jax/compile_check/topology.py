@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.experimental import topologies
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, first_line
 from fer_jax.runtime.sharding import DATA_AXIS
 
 # libtpu otherwise asks a metadata server for the machine that it runs on, and keeps a lock as if it held a chip.
@@ -40,10 +40,9 @@ def topology_mesh(topology: str) -> jax.sharding.Mesh:
     options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
     try:
         devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices
-    except Exception as error:  # libtpu's own classes, which differ between its versions
-        first_line = str(error).partition("\n")[0]
+    except (RuntimeError, ValueError) as error:  # JaxRuntimeError where libtpu refuses, ValueError where JAX does
         raise InputError(
-            f"--topology={topology}: not known to the TPU compiler ({first_line}); expected a generation and its chips "
-            "along each axis, such as v5e:2x2, v6e:2x4, v4:2x2x1 or v5p:2x2x1"
-        ) from None
+            f"--topology={topology}: not known to the TPU compiler ({first_line(error)}); expected a generation and "
+            "its chips along each axis, such as v5e:2x2, v6e:2x4, v4:2x2x1 or v5p:2x2x1"
+        ) from error
     return jax.sharding.Mesh(np.array(devices), (DATA_AXIS,))

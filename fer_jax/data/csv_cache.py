@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from platformdirs import user_cache_path
 
 from fer_jax.data.csv_reader import read_csv
 from fer_jax.data.dataset import SPLITS, Dataset, Split
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, is_exhaustion
 from fer_jax.runtime.files import replace_file
 
 _log = logging.getLogger("fer_jax")
@@ -50,12 +52,18 @@ def read_csv_cached(path: str | Path, cache_dir: str | Path | None = None) -> Da
 def _read_cache(cache: Path, content: str, source: str) -> Dataset | None:
     try:
         # The zip format checks a CRC-32 of each array, which catches damage.
-        with np.load(cache, allow_pickle=False) as arrays:
+        loaded = np.load(cache, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            return None
+        with loaded as arrays:
             if (str(arrays["format"]), str(arrays["content"])) != (_FORMAT, content):
                 return None
             splits = {name: Split(*(arrays[f"{name}_{array}"] for array in _ARRAYS)) for name in SPLITS}
             return Dataset(**splits, source=source)
-    except Exception:  # A foreign file may raise anything, and the csv itself is at hand.
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # RuntimeError: encrypted, or compressed in an unknown way. The csv itself is at hand.
+        if is_exhaustion(error):
+            raise
         return None
 
 

@@ -7,6 +7,8 @@ Files without a plain 8-bit gray or RGB meaning (16 bits, CMYK, animation, trans
 
 import dataclasses
 import os
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, is_exhaustion
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".tif", ".tiff", ".webp")
 """The names of image files end in one of these, in any letter case."""
@@ -147,13 +149,29 @@ def decode(file: Path, image_shape: tuple[int, ...]) -> np.ndarray:
 def _opened(file: Path, use: Callable[[Image.Image], object]):
     """Open an image and return `use(image)`; turn every error of opening and decoding into one that names the file."""
     try:
-        with Image.open(file) as image:
+        image = Image.open(file)
+    except (*_DAMAGED, TypeError) as error:  # TypeError: a TIFF that lacks its dimensions.
+        if is_exhaustion(error):
+            raise
+        raise _unreadable(file, error) from error
+    with image:
+        try:
             _check(file, image)
             return use(image)
-    except InputError:
-        raise
-    except Exception as error:  # A damaged file may raise anything, from struct.error to MemoryError.
-        raise InputError(f"{file}: not a readable image: {error}; get the file anew or remove it") from error
+        except InputError:
+            raise
+        except _DAMAGED as error:
+            if is_exhaustion(error):
+                raise
+            raise _unreadable(file, error) from error
+
+
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow's readers raise, each its own: SyntaxError for a broken PNG, EOFError for frames that are missing."""
+
+
+def _unreadable(file: Path, error: Exception) -> InputError:
+    return InputError(f"{file}: not a readable image: {error}; get the file anew or remove it")
 
 
 def _check(file: Path, image: Image.Image) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 
 from fer_jax.data.dataset import SPLITS, Dataset, Split
 from fer_jax.data.fer2013 import IMAGE_SIZE
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, is_exhaustion
 from fer_jax.expressions import EXPRESSIONS, label_of
 
 INFO_FILE = "dataset_info.json"
@@ -110,13 +111,23 @@ def read_tfds(directory: str | Path) -> Dataset:
         raise InputError(f"{directory}: no TFDS dataset (no {INFO_FILE}); write one with scripts/prepare_data.py")
     try:
         builder = tfds.builder_from_directory(str(place))
-        _check_info(builder.info, place)
+    # What is no description of features raises what its parts happen to; nothing but TFDS has run.
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, ImportError, json_format.Error) as error:
+        if is_exhaustion(error):
+            raise
+        raise _damaged(place, error) from error
+    _check_info(builder.info, place)
+    try:
         parts = {name: _read_split(builder.as_data_source(split=name), builder.info) for name in SPLITS}
-    except InputError:
-        raise
-    except Exception as error:  # TFDS, protobuf and ArrayRecord each have exceptions of their own for damaged files.
-        raise InputError(f"{place}: the TFDS dataset is damaged ({error}); write it anew") from error
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: of ArrayRecord.
+        if is_exhaustion(error):
+            raise
+        raise _damaged(place, error) from error
     return Dataset(**parts, source=f"tfds from {(builder.info.metadata or {}).get('source', 'an unknown source')}")
+
+
+def _damaged(place: Path, error: Exception) -> InputError:
+    return InputError(f"{place}: the TFDS dataset is damaged ({error}); write it anew")
 
 
 def _check_info(info: tfds.core.DatasetInfo, place: Path) -> None:

@@ -7,11 +7,12 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, is_exhaustion
 from fer_jax.pretrained.manifest import Source
 from fer_jax.pretrained.source_file import file_hash
 from fer_jax.runtime.files import replace_file
@@ -86,6 +87,9 @@ def weights_file(source: Source, path: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 member = Path(archive.extract(source.member, folder))
-        except Exception as error:  # zipfile raises many kinds for damaged archives, and those of zlib
+        # RuntimeError: encrypted, or compressed in an unknown way.
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            if is_exhaustion(error):
+                raise
             raise InputError(f"{path}: expected an archive with {source.member} in it ({error})") from error
         yield member

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, is_exhaustion, shown
 from fer_jax.pretrained.source_file import SourceFile
 
 # `.weights.h5` numbers the weights of a layer in the order of their creation: their names by how many there are.
@@ -22,14 +22,16 @@ def read(path: Path) -> SourceFile:
     """Reads an HDF5 file; weights are named as Keras 3 does (`kernel` also for depthwise convolutions, no `:0`)."""
     try:
         with h5py.File(path, "r") as file:
-            legacy = file.get("model_weights", file)
+            legacy = _group(file, "model_weights") if "model_weights" in file else file
             if _has_attribute(legacy, "layer_names"):
                 return _gather(path, _legacy_weights(legacy), ordered=True)
             if "layers" in file:
-                return _gather(path, _keras_3_weights(path, file["layers"]), ordered=False)
+                return _gather(path, _keras_3_weights(path, _group(file, "layers")), ordered=False)
     except InputError:
         raise
-    except Exception as error:  # h5py, and what is made of its content, raise many kinds for damaged files
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # as h5py translates HDF5's own errors
+        if is_exhaustion(error):
+            raise
         raise InputError(f"{path}: a damaged HDF5 file, download or copy it again ({error})") from error
     raise InputError(f"{path}: an HDF5 file without Keras weights: expected `layer_names`, `model_weights` or `layers`")
 
@@ -44,19 +46,20 @@ def _gather(path: Path, weights: Iterator[tuple[str, str, str, np.ndarray]], *, 
 def _legacy_weights(group: h5py.Group) -> Iterator[tuple[str, str, str, np.ndarray]]:
     """(model, layer, weight, array): a model inside a model is saved as one layer, with the weights of all of its."""
     for outer in _strings(group, "layer_names"):
-        for name in _strings(group[outer], "weight_names"):
+        for name in _strings(_group(group, outer), "weight_names"):
             place, _, weight = name.rpartition("/")
             layer = place.rpartition("/")[2] or outer
             weight = weight.partition(":")[0].replace("depthwise_kernel", "kernel")
-            yield "" if layer == outer else outer, layer, weight, group[outer][name][()]
+            yield "" if layer == outer else outer, layer, weight, _array(_group(group, outer), name)
 
 
 def _keras_3_weights(path: Path, layers: h5py.Group, model: str = "") -> Iterator[tuple[str, str, str, np.ndarray]]:
     """Like `_legacy_weights`; the groups are named by class and number, an attribute has the layer's own name."""
-    for key, group in layers.items():
+    for key in layers:
+        group = _group(layers, key)
         if "layers" in group:
-            yield from _keras_3_weights(path, group["layers"], key)
-        variables = group.get("vars", {})
+            yield from _keras_3_weights(path, _group(group, "layers"), key)
+        variables = _group(group, "vars") if "vars" in group else {}
         if not len(variables):
             continue
         if "name" not in variables.attrs:
@@ -66,7 +69,7 @@ def _keras_3_weights(path: Path, layers: h5py.Group, model: str = "") -> Iterato
             )
         names = _NAMES_BY_COUNT.get(len(variables), sorted(variables, key=int))
         for number, name in enumerate(names):
-            yield model, variables.attrs["name"], name, variables[str(number)][()]
+            yield model, _text(variables.attrs["name"]), name, _array(variables, str(number))
 
 
 def _has_attribute(group: h5py.Group, name: str) -> bool:
@@ -78,5 +81,24 @@ def _strings(group: h5py.Group, name: str) -> list[str]:
     pieces = [group.attrs[name]] if name in group.attrs else []
     while f"{name}{len(pieces)}" in group.attrs:
         pieces.append(group.attrs[f"{name}{len(pieces)}"])
-    values = [value for piece in pieces for value in piece]
-    return [value.decode("utf8") if isinstance(value, bytes) else value for value in values]
+    if not all(isinstance(piece, np.ndarray) and piece.ndim == 1 for piece in pieces):
+        raise ValueError(f"{name} is no list of strings")
+    return [_text(value) for piece in pieces for value in piece]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | bytes):
+        raise ValueError(f"{shown(value)} in the place of a name")
+    return value.decode("utf8") if isinstance(value, bytes) else value
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    if not isinstance(parent[name], h5py.Group):
+        raise ValueError(f"{name} is no group")
+    return parent[name]
+
+
+def _array(parent: h5py.Group, name: str) -> np.ndarray:
+    if not isinstance(parent[name], h5py.Dataset):
+        raise ValueError(f"{name} is no array")
+    return parent[name][()]

@@ -1,6 +1,8 @@
 """State dicts of PyTorch models, as safetensors or as PyTorch saves them."""
 
 import importlib.util
+import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, first_line, is_exhaustion
 from fer_jax.pretrained.source_file import Layers, SourceFile
+
+_OF_A_PICKLE = (AttributeError, ImportError, LookupError, TypeError, struct.error)
 
 
 def require_torch(path: Path | str) -> None:
@@ -36,10 +40,12 @@ def read_torch(path: Path) -> SourceFile:
     try:
         # Without weights_only a file may run any code.
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for files that it cannot read
-        reason = str(error).strip().partition("\n")[0]
+    # A pickle that is damaged raises what its instructions happen to; nothing but torch has run.
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, *_OF_A_PICKLE) as error:
+        if is_exhaustion(error):
+            raise
         raise InputError(
-            f"{path}: damaged, or more than a state dict (whole pickled models are not read): {reason}"
+            f"{path}: damaged, or more than a state dict (whole pickled models are not read): {first_line(error)}"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path}: expected a state dict, names and tensors; save `model.state_dict()` by torch.save")

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, first_line, is_exhaustion
 from fer_jax.runs.checksums import find_damage, write_checksums
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.runs.record import CheckpointRecord, as_json, decode_record
@@ -181,9 +181,12 @@ class _Writer:
     def _guarded(self, action):
         try:
             return action()
-        except Exception as error:  # a full disk shows in as many ways as there are layers
+        # A full disk shows as an OSError, as a ValueError of TensorStore, or as a RuntimeError of the tasks beside it.
+        except (OSError, ValueError, RuntimeError) as error:
+            if is_exhaustion(error):
+                raise
             raise InputError(
-                f"{self._folder}: the checkpoint cannot be written ({_first_line(error)}); what was saved before is "
+                f"{self._folder}: the checkpoint cannot be written ({_reason(error)}); what was saved before is "
                 "whole: mend the cause, and give the same command to go on from it"
             ) from error
 
@@ -282,12 +285,15 @@ def _read(place: Path, items: dict):
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             return checkpointer.restore(place, args=ocp.args.Composite(**items))
-    except Exception as error:  # what was written may not fit what is asked for in as many ways as there are leaves
-        raise InputError(f"{place}: the checkpoint cannot be read ({_first_line(error)})") from error
+    # A damaged description of a tree raises whatever its parts happen to; nothing but Orbax runs in here.
+    except (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError) as error:
+        if is_exhaustion(error):
+            raise
+        raise InputError(f"{place}: the checkpoint cannot be read ({_reason(error)})") from error
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _abstract(tree: Any) -> Any:
