@@ -145,7 +145,7 @@ def test_what_needs_images_is_refused(change, message, make_config, faces, tmp_p
 _ON_DEVICES = """
 import jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
-from fer_jax.training import mesh as meshes
+from fer_jax.runtime import sharding as meshes
 from fer_jax.training.cached_features import FeatureViews
 mesh = meshes.make_mesh()
 assert mesh.size == 4
