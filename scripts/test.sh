@@ -13,4 +13,5 @@ fi
 .venv/bin/python -m pytest
 # What touches Flax modules once more in NNX's coming tree mode, where modules are plain pytrees.
 NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false .venv/bin/python -m pytest \
-    tests/models tests/pretrained tests/training/test_step.py tests/test_train.py
+    tests/models tests/pretrained/test_keras.py tests/pretrained/test_torch_weights.py \
+    tests/pretrained/test_initial.py tests/training/test_step.py tests/test_every_config.py

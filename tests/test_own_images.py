@@ -1,7 +1,6 @@
 """From a folder of a user's own images and classes to a model and its report, resident and streamed."""
 
 import csv
-import importlib.util
 import json
 import sys
 
@@ -14,6 +13,7 @@ from fer_jax.data.folder_reader import FolderOptions, read_folder
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runs.record import as_json
+from fer_jax.testing import load_script
 from fer_jax.train import train
 
 NAMES = ("bird", "cat", "dog")
@@ -111,9 +111,7 @@ def test_colour_becomes_gray_for_a_model_of_gray_images(runs, folder):
 
 
 def run_script(repository, name, *arguments, monkeypatch, **replaced):
-    spec = importlib.util.spec_from_file_location(name, repository / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(repository / "scripts" / f"{name}.py")
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
     vars(module).update(replaced)
     module.main()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fer_jax.runs.metrics_log import read_metrics
+from fer_jax.testing import without_times
 
 ARGUMENTS = [
     "--config=configs/quickstart.py",
@@ -113,14 +114,13 @@ def kill_after(process, workdir, steps, delay, *, writing, timeout=600):
 _TINY_RUN = """
 import sys
 from pathlib import Path
-sys.path.insert(0, "tests")
-from conftest import BACKBONES, TINY, tiny_config
 from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.testing import TINY, make_tiny_config, registered
 from fer_jax.train import train
-BACKBONES[TINY.name] = TINY
-config = tiny_config()
+config = make_tiny_config()
 config.train.checkpoint_every_steps = 1
-train(config, synthetic_faces(64, 30, 17, seed=0), Path(sys.argv[1]))
+with registered(TINY):
+    train(config, synthetic_faces(64, 30, 17, seed=0), Path(sys.argv[1]))
 """
 
 
@@ -211,10 +211,7 @@ def test_resumed_on_another_number_of_devices(repository, tmp_path):
 
 
 def assert_close(workdir, expected):
-    lines, wanted = (
-        [{k: v for k, v in line.items() if k not in ("images_per_second", "seconds")} for line in read_metrics(place)]
-        for place in (workdir, expected)
-    )
+    lines, wanted = (without_times(read_metrics(run)) for run in (workdir, expected))
     assert [line.keys() for line in lines] == [line.keys() for line in wanted]
     for line, other in zip(lines, wanted, strict=True):
         for key in line.keys() - {"kind"}:

@@ -15,18 +15,13 @@ from fer_jax.inference.model import TrainedModel
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.runs.record import as_json
+from fer_jax.testing import without_times
 from fer_jax.train import train
-
-TIMES = ("images_per_second", "seconds")
 
 
 @pytest.fixture
 def data(faces):
     return faces
-
-
-def without_times(entries):
-    return [{key: value for key, value in entry.items() if key not in TIMES} for entry in entries]
 
 
 def test_run_leaves_what_it_promises(whole_run, make_tiny_config, data):

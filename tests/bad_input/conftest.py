@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from fer_jax.errors import InputError
 
 _MANY = 5
-"""How many times as many inputs a slow test tries."""
+"""How many times as many inputs a slow test tries as its `few`."""
+
+_SHARE = 0.2
+"""Of its `few` inputs, how much a test tries that is not slow; at least `_LEAST`."""
+
+_LEAST = 5
 
 _SECONDS = 20
 """After so long an input hangs its reader; the slowest one takes less than a second."""
@@ -128,10 +133,10 @@ def _escaped(text: str) -> str:
 def survives(request, tmp_path, monkeypatch):
     """A function that tries many inputs on one reader.
 
-    `survives(inputs, lay, read, few=N)` draws N (or `_MANY` times N) of the strategy `inputs`. `lay(place, drawn)` puts
-    the input into the empty folder `place` and returns what the reader is to be given, and `read` is called with that.
-    It may return, or raise `InputError` with a message of one line that names `place` or what it was given. Nothing may
-    have changed then; `writes` allows changes in `place` itself.
+    `survives(inputs, lay, read, few=N)` draws `_SHARE` of N (or `_MANY` times N) of the strategy `inputs`.
+    `lay(place, drawn)` puts the input into the empty folder `place` and returns what the reader is to be given, and
+    `read` is called with that. It may return, or raise `InputError` with a message of one line that names `place` or
+    what it was given. Nothing may have changed then; `writes` allows changes in `place` itself.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -161,7 +166,7 @@ def survives(request, tmp_path, monkeypatch):
                 before, after = ({k: v for k, v in c.items() if not k.startswith(f"{place}/")} for c in (before, after))
             assert after == before
 
-        tries = few * (_MANY if request.param == "many" else 1)
+        tries = few * _MANY if request.param == "many" else max(min(few, _LEAST), round(few * _SHARE))
         checks = settings(
             max_examples=tries,
             derandomize=True,

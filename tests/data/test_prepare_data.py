@@ -1,6 +1,5 @@
 """The command `scripts/prepare_data.py`: what it writes, and that it harms nothing."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fer_jax.data.sources import load
+from fer_jax.testing import load_script
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 
@@ -19,10 +19,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def main():
-    spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_script(SCRIPT).main
 
 
 def _files(folder: Path) -> dict[Path, bytes]:

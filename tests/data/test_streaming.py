@@ -169,7 +169,7 @@ jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(f"127.0.0.1:{sys.argv[1]}", 2, int(sys.argv[2]))
 from fer_jax.data import streaming
 from fer_jax.data.fer2013 import Split
-from fer_jax.training import mesh as meshes
+from fer_jax.runtime import sharding as meshes
 images = np.arange(40, dtype=np.uint8)[:, None, None] + np.zeros((40, 2, 2), np.uint8)
 split = Split(images, np.arange(40, dtype=np.int32), np.arange(40, dtype=np.int32))
 mesh = meshes.make_mesh()

@@ -6,7 +6,6 @@ PyTorch's MobileNetV2 differs from itself in float64 by 3e-4 of the output's sta
 
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -29,6 +28,7 @@ from keras.src.utils import file_utils
 
 from fer_jax.models.batch_norm import BatchNorm
 from fer_jax.pretrained.verify import load_backbone
+from fer_jax.testing import load_script
 
 GOLDEN = Path(__file__).parent / "golden"
 KERAS_MODELS = {
@@ -271,9 +271,7 @@ def torch_models(drawing):
 
 
 def _load(path):
-    """A module beside the tests, which pytest's importlib mode does not put on the path."""
+    """A module beside the tests, which pytest's importlib mode does not put on the path; one may import another."""
     if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
+        sys.modules[path.stem] = load_script(path)
     return sys.modules[path.stem]

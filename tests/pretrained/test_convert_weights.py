@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import http.server
-import importlib.util
 import threading
 import zipfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from fer_jax.pretrained.layers import backbone_layers
 from fer_jax.pretrained.manifest import CONVENTIONS, SOURCES
 from fer_jax.pretrained.naming import KERAS_EFFICIENTNET, KERAS_MOBILENET
 from fer_jax.pretrained.weights import read_weights
+from fer_jax.testing import load_script
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
 
@@ -35,10 +35,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("convert_weights", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

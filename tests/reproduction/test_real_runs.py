@@ -11,14 +11,10 @@ from fer_jax.runtime.preemption import Preempted
 # scripts/NAME with the backbones of the tests among those that configs can name. Where the file `stop` names this run,
 # SIGTERM reaches the reproduction in its second epoch.
 _SCRIPT = """
-import importlib.util, os, pathlib, runpy, signal, sys
-repository = pathlib.Path({repository!r})
-spec = importlib.util.spec_from_file_location("conftest", repository / "tests" / "conftest.py")
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
-conftest.BACKBONES |= {{spec.name: spec for spec in (conftest.TINY, conftest.MINI)}}
+import os, pathlib, runpy, signal, sys
 import fer_jax.config.defaults
-fer_jax.config.defaults._PUBLISHED_BACKBONES = tuple(conftest.BACKBONES)
+from fer_jax.testing import MINI, TINY, registered
+fer_jax.config.defaults._PUBLISHED_BACKBONES += (TINY.name, MINI.name)
 stop = pathlib.Path(__file__).parent / "stop"
 if stop.exists() and any(a.endswith("/runs/" + stop.read_text()) for a in sys.argv):
     from fer_jax.runs.metrics_log import MetricsLog
@@ -29,8 +25,9 @@ if stop.exists() and any(a.endswith("/runs/" + stop.read_text()) for a in sys.ar
             os.kill(os.getppid(), signal.SIGTERM)
             signal.sigtimedwait([], 1)
     MetricsLog.write = stopping
-sys.argv[0] = str(repository / "scripts" / {name!r})
-runpy.run_path(sys.argv[0], run_name="__main__")
+sys.argv[0] = {script!r}
+with registered(TINY, MINI):
+    runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -40,7 +37,7 @@ def run(tmp_path, repository, monkeypatch):
     scripts = tmp_path / "scripts"
     scripts.mkdir()
     for name in ("train.py", "evaluate.py"):
-        (scripts / name).write_text(_SCRIPT.format(repository=str(repository), name=name))
+        (scripts / name).write_text(_SCRIPT.format(script=str(repository / "scripts" / name)))
     monkeypatch.setenv("PYTHONPATH", str(repository))
     common = {
         "model.input_size": 32,

@@ -52,7 +52,7 @@ from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from fer_jax.runtime.sharding import place
 from fer_jax.errors import InputError
-from fer_jax.training import hosts, mesh as meshes
+from fer_jax.runtime import processes as hosts, sharding as meshes
 from fer_jax.config.defaults import default_config
 from fer_jax.runtime.sharding import place
 from fer_jax.data.synthetic import synthetic_faces

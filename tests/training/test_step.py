@@ -113,12 +113,9 @@ def test_metrics_count_every_example(first_run):
 
 
 _ON_DEVICES = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
-conftest = importlib.util.module_from_spec(spec); spec.loader.exec_module(conftest)
-spec = importlib.util.spec_from_file_location("test_step", sys.argv[2])
-test_step = importlib.util.module_from_spec(spec); spec.loader.exec_module(test_step)
-test_step.run_on_devices(conftest.tiny_config(), sys.argv[3])
+import pathlib, sys
+from fer_jax.testing import load_script, make_tiny_config
+load_script(pathlib.Path(sys.argv[1])).run_on_devices(make_tiny_config(), sys.argv[2])
 """
 
 
@@ -133,14 +130,13 @@ def run_on_devices(config, folder):
 
 
 @pytest.fixture(scope="module")
-def on_devices(repository, tmp_path_factory):
+def on_devices(tmp_path_factory):
     """The folder that `run_on_devices` filled, in a process with eight devices."""
     folder = tmp_path_factory.mktemp("on_devices")
     # Unoptimised machine code: four programs are compiled, and hardly run.
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    arguments = [repository / "tests" / "conftest.py", __file__, folder]
     subprocess.run(
-        [sys.executable, "-c", _ON_DEVICES, *map(str, arguments)],
+        [sys.executable, "-c", _ON_DEVICES, __file__, str(folder)],
         env={**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"},
         check=True,
     )

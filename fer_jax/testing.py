@@ -1,0 +1,167 @@
+"""What tests share: tiny backbones and configs that name them, one step of a config, and what makes two runs the same.
+
+Not for use by anything but tests, and by the processes that they start.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from fer_jax.config.defaults import default_config
+from fer_jax.data.dataset import Split
+from fer_jax.data.resident import ResidentSplit, to_device
+from fer_jax.data.synthetic import synthetic_faces
+from fer_jax.expressions import NUM_EXPRESSIONS
+from fer_jax.models.backbone import BackboneSpec, Preprocessing, Stage
+from fer_jax.models.build import model_spec
+from fer_jax.models.fernet import BACKBONES
+from fer_jax.params.trainable import FreezeTable, resolve
+from fer_jax.runs.metrics_log import read_metrics
+from fer_jax.runtime import sharding as meshes
+from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
+from fer_jax.training.state import TrainState, create_model, create_state, model_definition
+from fer_jax.training.step import TrainMetrics, jit_epoch_step
+
+TINY = BackboneSpec(
+    name="tiny",
+    stem_channels=8,
+    stages=(
+        Stage(repeats=1, kernel=3, stride=1, channels=8, expansion=1),
+        Stage(repeats=2, kernel=3, stride=2, channels=12, expansion=2),
+        Stage(repeats=2, kernel=5, stride=2, channels=16, expansion=2),
+    ),
+    top_channels=24,
+    activation="swish",
+    squeeze_excite=0.25,
+    drop_path=True,
+    preprocessing=Preprocessing(mean=(127.5,) * 3, std=(63.75,) * 3),
+)
+"""Every part of the real networks (gates, drop path, both kernel sizes, strides), compiled in seconds."""
+
+MINI = dataclasses.replace(TINY, name="mini", stages=TINY.stages[:2], top_channels=16, activation="relu6")
+"""What a hybrid with `TINY` takes beside it."""
+
+
+@contextlib.contextmanager
+def registered(*specs: BackboneSpec) -> Iterator[None]:
+    """Let configs name the backbones `specs` inside the block, also in place of one of the same name."""
+    before = dict(BACKBONES)
+    BACKBONES.update({spec.name: spec for spec in specs})
+    try:
+        yield
+    finally:
+        BACKBONES.clear()
+        BACKBONES.update(before)
+
+
+def make_tiny_config() -> ConfigDict:
+    """Return a config of `TINY` that trains in seconds, with augmentation, dropout and drop path on."""
+    config = default_config()
+    config.init = "scratch"
+    config.model.backbones = (TINY.name,)
+    config.model.input_size = 32
+    config.model.hidden_units = (16,)
+    config.model.batch_norm_momentum = 0.9
+    config.train.batch_size = 16
+    config.train.epochs = 3
+    config.train.log_every_steps = 3
+    config.eval.batch_size = 20
+    return config
+
+
+def drawn_split(num_images: int, *, colour: bool = False) -> Split:
+    """Return drawn faces to train on: 48 x 48 pixels, gray, or tinted where `colour`."""
+    split = synthetic_faces(num_images, 8, 8, seed=0).train
+    if not colour:
+        return split
+    tint = np.array([1.0, 0.8, 0.6])
+    return dataclasses.replace(split, images=(split.images[..., None] * tint).astype(np.uint8))
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOfConfig:
+    """The jitted training step of a config's first epoch, and what makes its arguments.
+
+    `arguments` returns the state before the first step, empty metrics, the split on the devices and its batches;
+    `jax.eval_shape(arguments)` has their shapes without computing any.
+    """
+
+    step: jax.stages.Wrapped
+    arguments: Callable[[], tuple[TrainState, TrainMetrics, ResidentSplit, jax.Array]]
+    table: FreezeTable
+
+
+def step_of_config(config: ConfigDict, split: Split) -> StepOfConfig:
+    """Assemble the step of `config`, with backbones from scratch and without cached features, on all devices."""
+    mesh = meshes.make_mesh()
+    replicated = meshes.replicated(mesh)
+    steps = len(split) // config.train.batch_size
+    spec = model_spec(config, [BACKBONES[name] for name in config.model.backbones], NUM_EXPRESSIONS)
+    _, shapes, _ = model_definition(spec, replicated)
+    table = resolve(config.train.parameters, config.train.epochs, shapes)
+    schedule = learning_rate_schedule(config.optimizer, total_steps=steps * config.train.epochs, steps_per_epoch=steps)
+    first_epoch = {"epoch": 1, "steps_per_epoch": steps}
+    optimizer = make_table_optimizer(config.optimizer, schedule, table, **first_epoch)
+
+    def arguments():
+        average = config.train.ema_decay > 0
+        model = create_model(spec, config.seed)
+        state = create_state(*model, optimizer, replicated, ever_trains=table.ever_trains, average=average)
+        order = jnp.arange(steps * config.train.batch_size, dtype=jnp.int32).reshape(steps, -1)
+        return state, TrainMetrics.empty(), to_device(split, replicated), order
+
+    step = jit_epoch_step(config, spec, table, schedule, **first_epoch, mesh=mesh)
+    return StepOfConfig(step, arguments, table)
+
+
+def load_script(path: Path) -> ModuleType:
+    """Import the file at `path`, which lies in no package, anew: what a test changes in it, no other one sees."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def without_times(entries: list[dict]) -> list[dict]:
+    """Return lines of a log or a history without what a clock measured."""
+    return [
+        {key: value for key, value in entry.items() if key not in ("images_per_second", "seconds")} for entry in entries
+    ]
+
+
+def read_checkpoint(folder: Path, *items: str) -> dict[str, np.ndarray]:
+    """Read every array of the newest checkpoint in `folder`, by path."""
+    newest = folder / str(max(ocp.utils.checkpoint_steps(folder)))
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    # Wherever the arrays lay when they were saved.
+    local = functools.partial(jax.ShapeDtypeStruct, sharding=here)
+    leaves = {}
+    with ocp.StandardCheckpointer() as checkpointer:
+        for item in items:
+            shapes = checkpointer.metadata(newest / item).item_metadata.tree
+            tree = checkpointer.restore(newest / item, jax.tree.map(lambda leaf: local(leaf.shape, leaf.dtype), shapes))
+            leaves |= {
+                item + jax.tree_util.keystr(path): np.asarray(leaf)
+                for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+            }
+    return leaves
+
+
+def assert_same_run(workdir: Path, expected: Path) -> None:
+    """Assert that two runs ended alike: every array to the bit, every line of the log but for times, the best epoch."""
+    assert without_times(read_metrics(workdir)) == without_times(read_metrics(expected))
+    for folder, items in (("last", ("model", "progress")), ("best", ("model",))):
+        ours, theirs = (read_checkpoint(run / "checkpoints" / folder, *items) for run in (workdir, expected))
+        assert ours.keys() == theirs.keys()
+        for path, leaf in theirs.items():
+            np.testing.assert_array_equal(ours[path], leaf, err_msg=f"{folder} {path}")
