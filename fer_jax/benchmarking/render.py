@@ -19,7 +19,7 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
 
 
 def print_section(section: Section, console: Console) -> None:
-    """Prints a section: speeds as median with lowest and highest, then its figures, then its rows."""
+    """Print a section: speeds as median with lowest and highest, then its figures, then its rows."""
     console.print(f"\n{section.title}", style="bold", highlight=False)
     if section.speeds:
         table = Table("", "img/s", "lowest to highest", "CPU ms/img", "speed")
@@ -49,13 +49,13 @@ def _right_align(table: Table) -> None:
 
 
 def write_json(path: Path, setting: dict, sections: Sequence[Section]) -> None:
-    """Writes what was measured, on what, as JSON: `setting`, and every section by its name."""
+    """Write what was measured, on what, as JSON: `setting`, and every section by its name."""
     results = {section.what: dataclasses.asdict(section) for section in sections}
     files.write_text(path, json.dumps({"setting": setting, "results": results}, indent=2) + "\n")
 
 
 def write_chart(path: Path, heading: str, sections: Sequence[Section]) -> bool:
-    """Draws the speeds and the rows of each section as bars, a panel each, as PNG; False where there are none."""
+    """Draw the speeds and the rows of each section as bars, a panel each, as PNG; False where there are none."""
     panels = [(section, _draw_speeds, len(section.speeds)) for section in sections if section.speeds]
     panels += [(section, _draw_rows, len(section.rows)) for section in sections if section.rows]
     if not panels:
