@@ -13,7 +13,7 @@ from fer_jax.pretrained.source_file import Layers, SourceFile
 
 
 def require_torch(path: Path | str) -> None:
-    """Raises `InputError` unless PyTorch, which alone reads `path`, is installed."""
+    """Raise `InputError` unless PyTorch, which alone reads `path`, is installed."""
     if importlib.util.find_spec("torch") is None:
         raise InputError(
             f"{path}: a PyTorch file, and PyTorch is not installed; `pip install torch`, "
