@@ -1,4 +1,4 @@
-"""Measures a config on this machine: python scripts/benchmark.py --config=configs/X.py [--what=train,eval] [...]
+"""Measure a config on this machine: python scripts/benchmark.py --config=configs/X.py [--what=train,eval] [...]
 
     train        the training step: images a second, time to the first step, compilation cold and cached, operations
                  and memory traffic, the share of the device's peak, memory

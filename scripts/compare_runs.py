@@ -1,6 +1,6 @@
-"""Draws the validation curves of runs side by side: python scripts/compare_runs.py RUN [RUN ...] --out=FILE.png
+"""Draw the validation curves of runs side by side: python scripts/compare_runs.py RUN [RUN ...] --out=FILE.png
 
-RUN is a folder that train.py was given by --workdir. Each is named by its networks and their initial weights; with
+RUN is a --workdir of train.py. Each is named by its networks and their initial weights; with
 --out=FILE.png a table of the epochs is written beside it as FILE.md.
 """
 

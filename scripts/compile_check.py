@@ -1,4 +1,4 @@
-"""Compiles the training step of a config for TPUs on a machine that has none, and says what it costs there.
+"""Compile the training step of a config for TPUs on a machine without one, and print what it costs there.
 
     python scripts/compile_check.py --config=configs/X.py --topology=v5e:2x2 [--batch-per-chip=N] [--config.KEY=VALUE]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Converts published or own weights of a backbone into a safetensors file for `--config.init`.
+"""Convert published or own weights of a backbone into a safetensors file for `--config.init`.
 
     python scripts/convert_weights.py --list
     python scripts/convert_weights.py --source keras_efficientnet_b0
@@ -8,8 +8,8 @@
     python scripts/convert_weights.py --verify dog.jpg --source keras_efficientnet_b0
 
 With --source alone the published file is downloaded, once; with --file, it is taken from there. --out is by default
-where `--config.init` looks for the source. --verify converts nothing: it prints what the converted weights see in an
-image.
+where `--config.init` looks for the source. --verify converts nothing: it prints the classes that the converted weights
+predict for an image.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint: python scripts/evaluate.py --checkpoint=DIR --data=SOURCE --split=test --out=DIR
+"""Evaluate a checkpoint: python scripts/evaluate.py --checkpoint=DIR --data=SOURCE --split=test --out=DIR
 
 The model is rebuilt from the checkpoint alone: DIR is a run's folder (its best epoch), or one epoch's folder under
 checkpoints/. Writes report.md, report.json, predictions.csv and the pictures into --out.

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Checks a data set and writes it as a TFDS dataset (ArrayRecord), with a preview and a summary.
+"""Check a data set and write it as a TFDS dataset (ArrayRecord), with a preview and a summary.
 
     python scripts/prepare_data.py fer2013.csv --out data/
 
 An image folder of other sizes, colours or classes than FER2013's is checked in the same way, with preview and
-summary; it serves as --data of train.py as it is.
+summary; use the folder itself as --data of train.py.
 
 SOURCE is a csv (fer2013.csv, icml_face_data.csv), an image folder (train|validation|test/<class>/<image>), `synthetic`,
 or `synthetic:N`. Below the output folder it writes `fer2013/1.0.0/`, `preview.png` and `summary.json`; the folder
-itself then serves as --data of train.py. Nothing that exists is overwritten.
+is then a --data of train.py. Nothing that exists is overwritten.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     summary |= {"validation_fraction": args.validation_fraction, "seed": args.seed}
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        # All three are made beside their places, so that a failure leaves none of them half-written.
+        # All three are written beside their final paths, so that a failure leaves none of them half-written.
         with tempfile.TemporaryDirectory(dir=args.out, prefix=".incomplete-") as name:
             beside = Path(name)
             write_preview(data, beside / "preview.png")

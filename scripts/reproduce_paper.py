@@ -1,8 +1,8 @@
-"""The paper's Table 3: python scripts/reproduce_paper.py --data=SOURCE --workdir=DIR [--scale=small] [--seeds=N]
+"""Reproduce Table 3: python scripts/reproduce_paper.py --data=SOURCE --workdir=DIR [--scale=small] [--seeds=N]
 
 Trains and evaluates the single networks and the three hybrids, each after those that it builds on, and writes
-DIR/table3.json, .md, .png and .html. Given again, the same command skips what is done and goes on with the rest; an
-experiment that failed is tried again.
+DIR/table3.json, .md, .png and .html. The same command skips finished experiments and resumes or retries the
+others.
 
 --scale=paper is the paper's Table 1 to the letter, for an accelerator; --scale=small takes hours on two CPU cores.
 
@@ -61,7 +61,7 @@ def main() -> None:
             message=lambda text: print(text, flush=True),
         )
     except Preempted as stopped:
-        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        print(f"{stopped}; the same command resumes from there", file=sys.stderr)
         sys.exit(EXIT_PREEMPTED)
     print((args.workdir / "table3.md").read_text(encoding="utf-8"))
     print(f"table: {args.workdir / 'table3.html'}")

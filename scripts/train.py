@@ -1,8 +1,8 @@
-"""Trains a network: python scripts/train.py --config=configs/X.py --data=SOURCE --workdir=DIR [--config.KEY=VALUE ...]
+"""Train a network: python scripts/train.py --config=configs/X.py --data=SOURCE --workdir=DIR [--config.KEY=VALUE ...]
 
 SOURCE is fer2013.csv (or icml_face_data.csv), a folder of images by split and class, a folder written by
-scripts/prepare_data.py, or `synthetic`. Given again, the same command goes on with a run that was interrupted, from
-the step where it was stopped.
+scripts/prepare_data.py, or `synthetic`. The same command resumes a run that was interrupted, from the step
+where it was stopped.
 
 Several processes train as one on a TPU pod, under Slurm's srun and in an indexed Kubernetes job, with one and the same
 command; elsewhere each is told of the others by --coordinator, --num-processes and --process-id.

@@ -1,4 +1,4 @@
-"""Whether it pays to hand several training steps to the device at once; `train.py` hands them over one by one."""
+"""Measure whether several training steps a call are faster than one, as `train.py` calls them."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ _ONE_BY_ONE = "1 step a call, as train.py"
 
 
 def scanned(program: TrainProgram, steps: int) -> jax.stages.Wrapped:
-    """A program that takes what the step of `program` takes, and runs `steps` of them in a loop on the device."""
+    """Return a program with the arguments of the step of `program` that runs `steps` steps in a loop on the device."""
 
     one_step = program.step()
 
@@ -32,7 +32,7 @@ def scanned(program: TrainProgram, steps: int) -> jax.stages.Wrapped:
 
 
 def dispatch(settings: Settings) -> Section:
-    """The same steps in calls of one step each and of several, and how long the host takes for a call of one.
+    """Measure the same steps in calls of one and of several steps, and the time of the host for a call of one.
 
     A round has `settings.steps` steps, rounded up to a multiple of the most in one call.
     """
@@ -58,7 +58,7 @@ def _runner(training: TrainRunner, compiled: jax.stages.Compiled, steps_each: in
 
 
 def _call_seconds(training: TrainRunner, calls: int) -> float:
-    """The seconds until a call of one step returns, while nothing else keeps the device busy: the median of `calls`."""
+    """Return the median seconds until a call of one step returns on an idle device, over `calls` calls."""
     found = []
     for _ in range(calls):
         jax.block_until_ready(training.state)

@@ -1,4 +1,4 @@
-"""What frozen backbones spare a training step, and what their cached features spare it on top."""
+"""Measure how much faster a step is with frozen backbones, and with their cached features on top."""
 
 import itertools
 import statistics
@@ -10,16 +10,16 @@ from fer_jax.benchmarking.section import Section, Settings
 from fer_jax.params.trainable import EVERYTHING, state_bytes
 
 CLASSIFIER_ALONE = ("classifier/**: train", "backbones/**: freeze")
-"""The table by which the classifier trains on backbones as they are (`fer_jax.params.trainable`)."""
+"""The table by which only the classifier trains (`fer_jax.params.trainable`)."""
 
 _TRAINABLE, _FROZEN, _CACHED = "everything trains", "classifier alone, images anew", "classifier alone, cached features"
 
 
 def frozen(settings: Settings) -> Section:
-    """The step of the config's network where everything trains, where the classifier does, and on cached features.
+    """Measure the step with all parameters trained, with only the classifier trained, and on cached features.
 
     The features are those of one view, computed from as many batches of `config.eval.batch_size` as there are rounds,
-    after a first that does not count because it compiles.
+    after a warm-up batch that compiles.
     """
     whole, classifier, cached = (settings.config.copy_and_resolve_references() for _ in range(3))
     whole.train.update(parameters=EVERYTHING, cached_views=0)
@@ -29,7 +29,7 @@ def frozen(settings: Settings) -> Section:
 
     times = []
     images = max(2 * cached.train.batch_size, (settings.rounds + 1) * cached.eval.batch_size)
-    # The first to be built, for it may refuse the config.
+    # Built first, because it may refuse the config.
     on_features = TrainRunner(cached, num_images=images, beat=lambda: times.append(time.perf_counter()))
     runners = {_TRAINABLE: TrainRunner(whole), _FROZEN: TrainRunner(classifier), _CACHED: on_features}
     speeds = interleave(runners, rounds=settings.rounds, steps=settings.steps)
@@ -46,9 +46,10 @@ def frozen(settings: Settings) -> Section:
 
 
 def seconds_an_image(times: list[float], images: int) -> float:
-    """From the moments at which each batch of features was done, those of `images` training images and then one more.
+    """Return the median seconds an image, given the `times` at which each batch of features was done.
 
-    The last is the batch of the validation split, which is another program.
+    All but the last are batches of the `images` training images; the last is the batch of the validation split, which
+    runs another program and is left out.
     """
     times = times[:-1]
     batches = [end - start for start, end in itertools.pairwise(times)]

@@ -52,13 +52,13 @@ def _right_align(table: Table) -> None:
 
 
 def write_json(path: Path, setting: dict, sections: Sequence[Section]) -> None:
-    """Writes what was measured, on what, as JSON: `setting`, and every section by its name."""
+    """Write what was measured, on what, as JSON: `setting`, and every section by its name."""
     results = {section.what: dataclasses.asdict(section) for section in sections}
     files.write_text(path, json.dumps({"setting": setting, "results": results}, indent=2) + "\n")
 
 
 def write_chart(path: Path, heading: str, sections: Sequence[Section]) -> bool:
-    """Draws the speeds and the rows of each section as bars, a panel each, as PNG; False where there are none."""
+    """Draw the speeds and the rows of each section as bars, a panel each, as PNG; False where there are none."""
     panels = [(section, _draw_speeds, len(section.speeds)) for section in sections if section.speeds]
     panels += [(section, _draw_rows, len(section.rows)) for section in sections if section.rows]
     if not panels:

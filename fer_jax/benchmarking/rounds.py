@@ -1,4 +1,4 @@
-"""Speeds of several programs measured side by side: in turn, round by round, so that other load hits all alike."""
+"""Measure several programs in turn, round by round, so that other load slows all of them equally."""
 
 import dataclasses
 import resource
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-    """What some steps took: images seen, wall seconds, and the CPU seconds of all threads of the process."""
+    """The cost of some steps: images seen, wall seconds, and the CPU seconds of all threads of the process."""
 
     images: int
     seconds: float
@@ -17,7 +17,7 @@ class Round:
 
 
 Runner = Callable[[int], Round]
-"""Runs so many steps and says what they took."""
+"""Runs the given number of steps and returns their cost."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Speed:
 
 
 def timed(step: Callable[[], None], images_per_step: int) -> Runner:
-    """The runner that calls `step`, which returns when its work is done."""
+    """Return the runner that calls `step`, which returns when its work is done."""
 
     def run(steps: int) -> Round:
         start, cpu_start = time.perf_counter(), _cpu_seconds()
@@ -49,7 +49,7 @@ def timed(step: Callable[[], None], images_per_step: int) -> Runner:
 
 
 def interleave(runners: Mapping[str, Runner], *, rounds: int, steps: int) -> dict[str, Speed]:
-    """Runs every runner in turn, for `rounds` rounds of `steps` steps after a first round that does not count."""
+    """Run every runner in turn, for `rounds` rounds of `steps` steps after one warm-up round."""
     found = {name: [] for name in runners}
     for round_ in range(rounds + 1):
         for name, run in runners.items():

@@ -82,11 +82,11 @@ class TrainRunner:
         self.cost: ProgramCost = program_cost(self.step)
 
     def __call__(self, steps: int) -> Round:
-        """Runs `steps` steps one after another, as training does, waiting for the last."""
+        """Run `steps` steps in sequence, as training does, and wait for the last."""
         return self.dispatch(self.step, steps, steps_each=1)
 
     def dispatch(self, step: jax.stages.Compiled, times: int, *, steps_each: int) -> Round:
-        """Runs `step`, which takes what the step of training takes and does `steps_each` of them, so many times."""
+        """Call `step` `times` times; it has the arguments of the training step and runs `steps_each` steps a call."""
 
         def run():
             for _ in range(times):
@@ -97,16 +97,16 @@ class TrainRunner:
         return timed(run, times * steps_each * self.program.config.train.batch_size)(1)
 
     def call(self, step: jax.stages.Compiled) -> None:
-        """Hands one run of `step` to the devices; the state may not be there yet when this returns."""
+        """Dispatch one call of `step` to the devices; its result may not be ready when this returns."""
         self.state, self._metrics = step(self.state, self._metrics, *self.inputs)
 
     def lower(self, step: jax.stages.Wrapped) -> jax.stages.Lowered:
-        """`step`, which takes what the step of training takes, lowered for the arguments of this one."""
+        """Lower `step`, which has the arguments of the training step, for the arguments of this runner."""
         return step.lower(self.state, self._metrics, *self.inputs)
 
 
 def eval_runner(config: ConfigDict, num_images: int) -> Runner:
-    """Predictions as `train.py` makes them, all of `num_images` images on the devices a step."""
+    """Return the runner of predictions as `train.py` makes them; a step predicts all of `num_images` images."""
     program, model = _network(config)
     faces = synthetic_faces(_UNUSED, num_images, _UNUSED, seed=0).validation
     images = jax.device_put(faces.images, meshes.replicated(program.mesh))
@@ -115,7 +115,7 @@ def eval_runner(config: ConfigDict, num_images: int) -> Runner:
 
 
 def forward_runner(config: ConfigDict, batch_size: int) -> Runner:
-    """The forward pass of evaluation alone: of a batch that stands ready at the input's size, to logits on the devices.
+    """Return the runner of the forward pass alone, from a resized batch on the devices to logits there.
 
     `batch_size` is rounded up to a multiple of the number of devices.
     """
@@ -147,12 +147,12 @@ def _network(config: ConfigDict) -> tuple[TrainProgram, tuple[dict, dict]]:
 
 
 def _at_input_size(images: np.ndarray, config: ConfigDict) -> np.ndarray:
-    """Images uint8 [n, size, size] at the network's input size."""
+    """Resize images, uint8 [n, size, size], to the network's input size."""
     return np.asarray(affine.resize(jnp.asarray(images), config.model.input_size).round().astype(jnp.uint8))
 
 
 def input_runners(config: ConfigDict) -> dict[str, Runner]:
-    """The making of a batch of `config.train.batch_size`, up to two ends: `fetch`, and `fetch, augment, resize`."""
+    """Return the runners that make a batch of `config.train.batch_size`: `fetch`, and `fetch, augment, resize`."""
     mesh = meshes.make_mesh()
     replicated, batch_size = meshes.replicated(mesh), config.train.batch_size
     faces = synthetic_faces(2 * batch_size, _UNUSED, _UNUSED, seed=0).train

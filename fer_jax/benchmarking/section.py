@@ -1,4 +1,4 @@
-"""What a measurement is given and what it gives back."""
+"""The arguments and the result of a measurement."""
 
 import dataclasses
 

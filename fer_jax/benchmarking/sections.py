@@ -38,7 +38,7 @@ FER2013_VALIDATION_IMAGES = sum(PUBLISHED_COUNTS["validation"])
 
 
 def train(settings: Settings) -> Section:
-    """The training step, beside the peer's; its start, cold and from the cache; its cost beside the device's limits."""
+    """Measure the training step and the peer's; its start, cold and cached; its cost against the device's limits."""
     config = settings.config
     with empty_compile_cache():
         cold = TrainRunner(config)
@@ -68,7 +68,7 @@ def train(settings: Settings) -> Section:
 
 
 def evaluate(settings: Settings) -> Section:
-    """The evaluation of FER2013's validation split, beside the forward pass alone on a batch that stands ready.
+    """Measure the evaluation of as many images as PublicTest has, and the forward pass alone on a prepared batch.
 
     The evaluation also fetches its batches, resizes them, fills up the last one and copies the logits to the host. A
     round is one evaluation, and as many batches of the forward pass (and of the peer).
@@ -88,7 +88,7 @@ def evaluate(settings: Settings) -> Section:
 
 
 def make_input(settings: Settings) -> Section:
-    """Where the time of a training step goes: the fetch of the batch and its augmentation, alone and in the step.
+    """Measure the parts of a training step: the fetch of the batch and its augmentation, alone and in the step.
 
     The last two rows are the step on images that need neither augmentation nor resize, and the whole step; their
     difference is what the augmentation costs within the compiled step.
@@ -114,7 +114,7 @@ def make_input(settings: Settings) -> Section:
 
 
 def checkpoint(settings: Settings) -> Section:
-    """Saving and restoring the whole state on the disk of the temporary folder, median of the rounds."""
+    """Measure saving and restoring the whole state in the temporary folder, as medians of the rounds."""
     state, empty = TrainRunner(settings.config).state, TrainMetrics.empty()
     backbones = initial_backbones("scratch", settings.config.model.backbones)
     description = describe(settings.config, synthetic_faces(8, 1, 2, seed=0), backbones)
@@ -157,7 +157,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
 def _beside_peer(
     settings: Settings, what: str, batch_size: int, ours: Mapping[str, Runner]
 ) -> Iterator[dict[str, Runner]]:
-    """Our runners by name, and the peer's beside them where one is asked for."""
+    """Yield our runners by name, and the peer's if one is asked for."""
     if settings.peer_python is None:
         yield dict(ours)
         return
@@ -166,7 +166,7 @@ def _beside_peer(
 
 
 def _peak_memory() -> dict[str, float]:
-    """The most memory that was in use so far: the device's where it counts that, else the process's."""
+    """Return the most memory that was in use so far: the device's where it counts that, else the process's."""
     counts = jax.devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in counts:
         return {"peak memory of the device so far (MiB)": counts["peak_bytes_in_use"] / 2**20}

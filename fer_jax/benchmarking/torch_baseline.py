@@ -54,7 +54,7 @@ class Peer:
 
 @contextlib.contextmanager
 def torch_peer(config: ConfigDict, what: str, batch_size: int, python: str = sys.executable) -> Iterator[Peer]:
-    """The network of `config` in PyTorch and timm, run by the interpreter `python`; it ends with the block.
+    """Run the network of `config` in PyTorch and timm by the interpreter `python`; it ends with the block.
 
     Its step has the same backbones, classifier, batch, input size, dtype and Adam, images in channels-last layout,
     and no augmentation: its batch stands ready.

@@ -12,7 +12,7 @@ import time
 
 
 def build(request):
-    """The function that runs one step, and the one that waits for the device.
+    """Return the function that runs one step, and the one that waits for the device.
 
     `request` holds: `what` ("train" or "eval"), `backbones` (pairs of timm's name and the drop path rate), `width`
     (features of all backbones), `hidden_units`, `dropout`, `num_classes`, `batch_size`, `input_size`, `dtype`,
@@ -71,7 +71,7 @@ def build(request):
 
 
 def run(step, wait, steps):
-    """Wall and CPU seconds of so many steps."""
+    """Return the wall and CPU seconds of the given number of steps."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     start = time.perf_counter()
     for _ in range(steps):

@@ -25,17 +25,17 @@ LINK_BYTES_PER_SECOND = 1600e9 / 8 / 4
 """One way over one of the four links of a v5e chip: 1600 Gbit/s a chip (the same page, "Interchip Interconnect BW")."""
 
 CYCLES_PER_SECOND = 1.5e9
-"""Of a v5e chip (jax-ml.github.io/scaling-book, chapter "How to Think About TPUs")."""
+"""The clock of a v5e chip (jax-ml.github.io/scaling-book, chapter "How to Think About TPUs")."""
 
 HOP_SECONDS = 1e-6
-"""From one chip to the next, about (the same chapter)."""
+"""The approximate latency from one chip to the next (the same chapter)."""
 
 _CLOSED_SIDE = 16  # Only an axis of this length is a ring on v5e; a shorter one has two ends (the same chapter).
 _EVALUATION_BATCH = 256
-# Of the time of a training step: the operations, of which the backward pass has twice those of the forward pass.
+# The share of the forward pass in a training step: the backward pass has twice its operations.
 _FORWARD_SHARE = 1 / 3
 EPOCHS = 100
-"""Of a run (the paper's Table 1)."""
+"""Epochs of a run (the paper's Table 1)."""
 
 
 def chip_seconds(network: CompiledNetwork, batch_per_chip: int) -> float:
@@ -92,21 +92,21 @@ class RunEstimate:
 
     @property
     def images_per_second(self) -> float:
-        """Of training."""
+        """The speed of training."""
         return self.batch_size / self.step_seconds
 
     @property
     def run_seconds(self) -> float:
-        """Of 100 epochs, the paper's number, without start and compilation.
+        """The seconds of 100 epochs, the paper's number, without start and compilation.
 
-        All images count, also those that the whole batches of an epoch leave over: else a batch that leaves many would
-        pass for a fast one.
+        All images count, including those that are left over from the whole batches of an epoch: otherwise a batch size
+        that leaves many over would look fast.
         """
         return EPOCHS * (FER2013_TRAINING_IMAGES / self.images_per_second + self.evaluation_seconds)
 
     @property
     def chip_hours(self) -> float:
-        """What these 100 epochs take of the slice."""
+        """The chip hours of these 100 epochs."""
         return self.run_seconds * self.chips / 3600
 
 

@@ -12,7 +12,7 @@ History = Sequence[Mapping[str, float | None]]
 
 
 def named_runs(workdirs: Sequence[Path]) -> dict[str, History]:
-    """The epochs of each run's `metrics.jsonl`, by a name that says its networks and their initial weights.
+    """Return the epochs of each run's `metrics.jsonl`, by a name that says its networks and their initial weights.
 
     Runs that would have one name are told apart by their folders. Raises `InputError` for a folder that holds no run,
     or a run without a whole epoch.
@@ -34,7 +34,7 @@ def _name(description: RunDescription) -> str:
 
 
 def comparison_table(runs: Mapping[str, History]) -> str:
-    """A Markdown table: a row a run, its validation accuracy in percent after each epoch."""
+    """Return a Markdown table: a row a run, its validation accuracy in percent after each epoch."""
     epochs = max(len(history) for history in runs.values())
     header = ["run", *(f"epoch {epoch}" for epoch in range(1, epochs + 1))]
     rows = [header, [":--", *["--:"] * epochs]]

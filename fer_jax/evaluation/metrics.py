@@ -85,7 +85,7 @@ class ClassificationMetrics:
         return (other, int(mistakes[other])) if mistakes[other] else None
 
     def to_json(self) -> dict:
-        """The same figures as plain JSON values."""
+        """Return the same figures as plain JSON values."""
         per_class = {}
         for label, name in enumerate(self.class_names):
             confused = self.most_confused(label)
@@ -114,7 +114,7 @@ class ClassificationMetrics:
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval (low, high) of a proportion `correct / n`, without continuity correction.
+    """Return the Wilson score interval (low, high) of a proportion `correct / n`, without continuity correction.
 
     Newcombe 1998, "Two-sided confidence intervals for the single proportion", method 3. Unlike the normal
     approximation it stays within [0, 1] and keeps its width at 0 and 1. `ValueError` unless 0 <= correct <= n, n > 0.
@@ -128,7 +128,7 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
 def classification_metrics(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> ClassificationMetrics:
-    """The metrics of `probabilities` float32 [n, classes] against `labels` int32 [n].
+    """Return the metrics of `probabilities` float32 [n, classes] against `labels` int32 [n].
 
     Every class counts in the macro average, also one without examples. Raises `ValueError` when there are no examples,
     when a label is no class, or when the number of class names is not that of the probabilities' columns.

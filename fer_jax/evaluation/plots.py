@@ -15,7 +15,7 @@ from fer_jax.runtime.files import replace_file
 
 # Okabe and Ito's palette ("Color Universal Design", 2008): told apart with any colour vision, and in gray.
 _BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-# Marks wrong samples, together with their place: readers who cannot see the colour still tell them by the column.
+# Marks wrong samples, together with their position: readers who cannot see the colour tell them by the column.
 _RED = "#B2182B"
 _GRAY = "#555555"
 
@@ -29,14 +29,14 @@ MOST_CLASSES = 40
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes `figure` as PNG to `path`; an interrupted write leaves what was there before."""
+    """Write `figure` as PNG to `path`; an interrupted write leaves the earlier file."""
     # Without the software's version in it, the same figure gives the same bytes.
     with replace_file(path) as beside:
         figure.savefig(beside, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
 
 
 def confusion_matrix_figure(counts: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
-    """Counts int [classes, classes] (row = true class), beside them each row as percentages of its sum."""
+    """Draw counts int [classes, classes] (row = true class), and beside them each row as percentages of its sum."""
     sums = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, sums, out=np.zeros(counts.shape), where=sums > 0)
     grown = 0.36 * (min(len(class_names), MOST_CLASSES) - _FEW) if len(class_names) > _FEW else 0
@@ -70,7 +70,7 @@ def _matrix(axes: Axes, values: np.ndarray, texts: Sequence[Sequence[str]], clas
 
 
 def per_class_figure(metrics: ClassificationMetrics) -> Figure:
-    """Bars of precision, recall and F1 for each class, with its number of examples under the name."""
+    """Draw bars of precision, recall and F1 for each class, with its number of examples under the name."""
     few = len(metrics.class_names) <= _FEW
     figure = Figure(figsize=(10 if few else min(10 + 0.3 * len(metrics.class_names), 40), 4.4), layout="constrained")
     axes = figure.subplots()
@@ -99,7 +99,7 @@ def per_class_figure(metrics: ClassificationMetrics) -> Figure:
 
 
 def training_curves_figure(history: Sequence[Mapping[str, float | None]]) -> Figure:
-    """Loss and accuracy over the epochs, the epoch of the highest validation accuracy marked (the first on a tie).
+    """Draw loss and accuracy over the epochs; mark the epoch of the best validation accuracy (the first on a tie).
 
     `history` holds one mapping an epoch, as `fer_jax.runs.metrics_log.epoch_history` returns it: `epoch`, and any
     of `train_loss`, `train_accuracy`, `validation_loss`, `validation_accuracy`. A key that is missing or None leaves
@@ -135,7 +135,7 @@ def training_curves_figure(history: Sequence[Mapping[str, float | None]]) -> Fig
 
 
 def validation_curves_figure(histories: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Figure:
-    """The validation accuracy of several runs over their epochs; `histories` as for `training_curves_figure`, by name.
+    """Draw the validation accuracy of several runs; `histories` by name, each as for `training_curves_figure`.
 
     Colours repeat after four runs, markers after five.
     """
@@ -156,7 +156,7 @@ def validation_curves_figure(histories: Mapping[str, Sequence[Mapping[str, float
 
 
 def _series(history: Sequence[Mapping[str, float | None]], key: str) -> np.ndarray:
-    """float64 [epochs], NaN where the key is missing or None."""
+    """Return float64 [epochs], NaN where the key is missing or None."""
     return np.array([line.get(key) for line in history], dtype=np.float64)
 
 
@@ -169,7 +169,7 @@ def _only_horizontal_grid(axes: Axes) -> None:
 def sample_grid_figure(
     images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], per_side: int = 4
 ) -> Figure:
-    """A row for each class: the `per_side` most confident right predictions, then the most confident wrong ones.
+    """Draw a row for each class: the `per_side` most confident right predictions, then the most confident wrong ones.
 
     `images` uint8 [n, size, size] or [n, size, size, 3], an array or `ImageFiles`, `labels` int32 [n],
     `probabilities` float32 [n, classes]. Under each face: true class, predicted class, and the probability of the
@@ -214,7 +214,7 @@ def sample_grid_figure(
 
 
 def _pair(true: str, predicted: str) -> str:
-    """Both names where they fit under a face; else the predicted one, since the row bears the true one."""
+    """Return both names if they fit under a face; else the predicted one, since the row bears the true one."""
     room = 20  # characters at the caption's size
     text = f"{true} → {predicted}"
     if len(text) > room:

@@ -29,12 +29,12 @@ def write_report(
     provenance: Mapping[str, str | int | float],
     include_faces: bool = True,
 ) -> list[Path]:
-    """Writes the report of `predictions` into the folder `out`, made if missing; returns the files, `report.md` last.
+    """Write the report of `predictions` into the folder `out`, made if missing; return the files, `report.md` last.
 
     The files are `report.json`, `report.md`, `confusion_matrix.png`, `per_class.png`, `predictions.csv`,
     `training_curves.png` unless `history` is empty, and `samples.png` unless `include_faces` is false: a report to be
     published must not show images of FER2013. One of the last two that an earlier report left in `out` is removed
-    when this report has none. Each file is written beside its place and moved there.
+    when this report has none. Each file is written atomically.
 
     `images` are those of the predictions, in their order: uint8 [n, size, size] or [n, size, size, 3], or files.
     `history` is that of `fer_jax.runs.metrics_log.epoch_history`. `provenance` says where the numbers come from
@@ -83,7 +83,7 @@ def write_report(
 
 
 def predictions_csv(predictions: Predictions, class_names: Sequence[str]) -> str:
-    """One line an example: `row_id,label,label_name,predicted,predicted_name,correct`, then `probability_NAME`s.
+    """Return one line an example: `row_id,label,label_name,predicted,predicted_name,correct`, then `probability_NAME`s.
 
     `correct` is 1 or 0. A probability has the fewest digits that give back the same float32.
     """
@@ -166,7 +166,7 @@ def _per_class_table(metrics: ClassificationMetrics) -> list[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: bool = True) -> list[str]:
-    """A Markdown table whose columns after the first are numbers, aligned right unless told otherwise."""
+    """Return a Markdown table whose columns after the first are numbers, aligned right unless told otherwise."""
     alignment = [":--"] + (["--:"] if right_aligned else [":--"]) * (len(header) - 1)
     # Names of folders may hold what separates the cells.
     escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in (header, *rows))

@@ -44,13 +44,13 @@ _STD_FOR_VARIANCE = (0.229, 0.224, 0.225)
 
 
 def convert_source(source: Source, path: Path) -> Weights:
-    """The weights of a published file; `InputError` unless it holds exactly what it should."""
+    """Convert a published file; raise `InputError` unless it holds exactly the expected weights."""
     file = read_source_file(path)
     return _convert(file, source.architecture, source.flavour, source.conventions, source.name, source.licence)
 
 
 def convert_file(path: Path, architecture: str, flavour: str | None = None) -> Weights:
-    """The weights of any file of a backbone; without `flavour`, an HDF5 file is Keras's. Raises `InputError`."""
+    """Convert any file of a backbone, or raise `InputError`; without `flavour`, an HDF5 file is Keras's."""
     file = read_source_file(path)
     if flavour is None and file.library == "torch":
         flavours = [f for f, arch in CONVENTIONS if arch == architecture and f != "keras"]
@@ -100,7 +100,7 @@ def _convert(
 
 
 def _model(file: SourceFile, spec: BackboneSpec, namings: Sequence[Naming]) -> tuple[Layers, bool]:
-    """The layers of the backbone, of the whole file or of the model inside that has most of its names; their order.
+    """Return the layers of the backbone: of the whole file, or of the model inside with most of its names; their order.
 
     The second value is whether they come in the order of computation, which inside a model nothing promises: Keras
     lists the weights that train before those that do not.
@@ -114,7 +114,7 @@ def _model(file: SourceFile, spec: BackboneSpec, namings: Sequence[Naming]) -> t
 def _match(
     path: Path, layers: Layers, ordered: bool, spec: BackboneSpec, namings: Sequence[Naming]
 ) -> tuple[dict[str, Layer], str | None]:
-    """Our layer for each name in the file, and the name of the ImageNet classifier, if the file has it.
+    """Return our layer for each name in the file, and the name of the ImageNet classifier, if the file has it.
 
     By name where all are known. Otherwise a file that comes in the order of computation is matched by that order, as
     Keras itself matches it: Keras has renamed layers since it published its files.
@@ -154,7 +154,7 @@ def _match_by_order(layers: Layers, expected: Sequence[Layer]) -> tuple[dict[str
 
 
 def _preprocessing(path: Path, layers: Layers) -> tuple[Preprocessing, Layers]:
-    """What the Normalization layer of a Keras EfficientNet does to RGB in 0..255, and the other layers.
+    """Return what the Normalization layer of a Keras EfficientNet does to RGB in 0..255, and the other layers.
 
     The published numbers are taken to come with the second scaling, as in a model built with weights="imagenet".
     """
@@ -172,7 +172,7 @@ def _preprocessing(path: Path, layers: Layers) -> tuple[Preprocessing, Layers]:
 
 
 def _take(file: SourceFile, name: str, given: dict[str, np.ndarray], layer: Layer) -> dict[str, np.ndarray]:
-    """The arrays of one layer in our names, axes and float32."""
+    """Return the arrays of one layer in our names, axes and float32."""
     names = _ARRAYS[file.library][layer.kind]
     if given.keys() != set(names.values()):
         raise InputError(f"{file.path}: {name} has {_some(sorted(given))}, expected {_some(sorted(names.values()))}")
@@ -192,7 +192,7 @@ def _take(file: SourceFile, name: str, given: dict[str, np.ndarray], layer: Laye
 
 
 def _file_shape(library: str, layer: Layer, name: str) -> tuple[int, ...]:
-    """The shape in the file of an array of `layer`."""
+    """Return the shape in the file of an array of `layer`."""
     shape = layer.shapes()[name]
     if name != "kernel":
         return shape

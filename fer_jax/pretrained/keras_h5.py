@@ -19,7 +19,7 @@ _NAMES_BY_COUNT = {
 
 
 def read(path: Path) -> SourceFile:
-    """Reads an HDF5 file; weights are named as Keras 3 does (`kernel` also for depthwise convolutions, no `:0`)."""
+    """Read an HDF5 file; weights are named as Keras 3 does (`kernel` also for depthwise convolutions, no `:0`)."""
     try:
         with h5py.File(path, "r") as file:
             legacy = _group(file, "model_weights") if "model_weights" in file else file
@@ -77,7 +77,7 @@ def _has_attribute(group: h5py.Group, name: str) -> bool:
 
 
 def _strings(group: h5py.Group, name: str) -> list[str]:
-    """A list of strings kept as an attribute, split into `name0`, `name1`, ... where HDF5's limit required it."""
+    """Read a list of strings from an attribute, split into `name0`, `name1`, ... if HDF5's limit required it."""
     pieces = [group.attrs[name]] if name in group.attrs else []
     while f"{name}{len(pieces)}" in group.attrs:
         pieces.append(group.attrs[f"{name}{len(pieces)}"])

@@ -25,7 +25,7 @@ class Layer:
     kernel_size: int = 1
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each array, by its name in the module."""
+        """Return the shape of each array, by its name in the module."""
         k = self.kernel_size
         if self.kind == "norm":
             return dict.fromkeys(("scale", "bias", *RUNNING_STATISTICS), (self.outputs,))
@@ -37,7 +37,7 @@ class Layer:
 
 
 def backbone_layers(spec: BackboneSpec) -> list[Layer]:
-    """All layers with weights of a `Backbone`: stem, blocks, top."""
+    """Return all layers with weights of a `Backbone`: stem, blocks, top."""
     layers = list(_conv_norm(("stem",), 3, spec.stem_channels, kernel_size=3))
     channels, block = spec.stem_channels, 0
     for stage in spec.stages:

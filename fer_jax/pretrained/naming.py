@@ -28,7 +28,7 @@ class Naming:
     heads: tuple[str, ...]
 
     def names(self, spec: BackboneSpec) -> dict[str, Layer]:
-        """The layers of `spec` by their names, in the order of computation."""
+        """Return the layers of `spec` by their names, in the order of computation."""
         ends = {
             ("stem", "conv"): self.stem[0],
             ("stem", "norm"): self.stem[1],

@@ -8,7 +8,7 @@ from fer_jax.pretrained.source_file import SourceFile
 
 
 def read_source_file(path: Path) -> SourceFile:
-    """Reads Keras `.h5` and `.weights.h5`, and state dicts as `.safetensors` or as PyTorch saves them.
+    """Read Keras `.h5` and `.weights.h5`, and state dicts as `.safetensors` or as PyTorch saves them.
 
     The content decides, not the name. Raises `InputError` for a file that is missing, damaged or none of these, and
     for a PyTorch file where PyTorch is not installed.

@@ -25,6 +25,6 @@ class SourceFile:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """The digest of a file's bytes, in hexadecimal."""
+    """Return the digest of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

@@ -17,7 +17,7 @@ _OF_A_PICKLE = (AttributeError, ImportError, LookupError, TypeError, struct.erro
 
 
 def require_torch(path: Path | str) -> None:
-    """Raises `InputError` unless PyTorch, which alone reads `path`, is installed."""
+    """Raise `InputError` unless PyTorch, which alone reads `path`, is installed."""
     if importlib.util.find_spec("torch") is None:
         raise InputError(
             f"{path}: a PyTorch file, and PyTorch is not installed; `pip install torch`, "

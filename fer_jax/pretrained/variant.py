@@ -1,4 +1,4 @@
-"""What the weights of a backbone decided, as a file tells it: read back and checked."""
+"""Read and check the conventions of a backbone's weights as a file records them."""
 
 import numbers
 
@@ -10,7 +10,7 @@ _PADDINGS = ("same", "symmetric")
 
 
 def read_variant(variant: object, where: str) -> BackboneSpec:
-    """The backbone that `variant`, from JSON, describes as `BackboneSpec.variant` does; other keys are passed over.
+    """Return the backbone that `variant`, the JSON of `BackboneSpec.variant`, describes; other keys are ignored.
 
     Raises `InputError`, which begins with `where`, for an unknown backbone and for numbers that no network can use.
     """

@@ -17,14 +17,16 @@ _RESIZED = 256
 
 
 def load_backbone(weights: Weights, **options) -> Backbone:
-    """The module with these weights; `options` are those of `BackboneOptions`."""
+    """Return the module with these weights; `options` are those of `BackboneOptions`."""
     module = nnx.eval_shape(lambda: Backbone(weights.spec, BackboneOptions(**options), rngs=nnx.Rngs(0)))
     graphdef, _, _ = nnx.split(module, nnx.Param, nnx.BatchStat)
     return nnx.merge(graphdef, nnx.State(weights.params), nnx.State(weights.batch_stats))
 
 
 def top_classes(weights: Weights, image: Path, count: int = 5) -> list[tuple[int, float]]:
-    """The `count` most probable classes of an image file, as (index, probability); `InputError` without a classifier.
+    """Return the `count` most probable classes of an image file, as (index, probability).
+
+    Raises `InputError` for weights without a classifier.
 
     The image is prepared as for ImageNet's validation split: its shorter side to 256 pixels, of which the middle 224.
     """
@@ -36,7 +38,7 @@ def top_classes(weights: Weights, image: Path, count: int = 5) -> list[tuple[int
 
 
 def class_names(weights: Weights) -> list[str] | None:
-    """The names of the classifier's outputs, if they are ImageNet's and torchvision, which lists them, is installed."""
+    """Return the names of the classifier's outputs; None unless they are ImageNet's and torchvision is installed."""
     if weights.classes != IMAGENET_CLASSES or importlib.util.find_spec("torchvision") is None:
         return None
     from torchvision.models import MobileNet_V2_Weights

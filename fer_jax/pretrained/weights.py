@@ -63,12 +63,12 @@ class Weights:
 
 
 def head_layer(spec: BackboneSpec, outputs: int) -> Layer:
-    """The layer that classifies the averaged features of a backbone."""
+    """Return the layer that classifies the averaged features of a backbone."""
     return Layer(("head",), "dense", spec.top_channels, outputs)
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Writes a safetensors file: `backbone/...` and `head/...`, and metadata as strings. Needs no place but `path`."""
+    """Write a safetensors file: `backbone/...` and `head/...`, and metadata as strings."""
     variant = weights.spec.variant()
     metadata = {
         "format": _FORMAT,
@@ -92,7 +92,7 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads what `write_weights` wrote, checked for completeness; `InputError` for anything else."""
+    """Read what `write_weights` wrote and check that it is complete; raise `InputError` for anything else."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -73,7 +73,7 @@ class Experiment:
 def experiments(
     scale: str, *, backbones: Sequence[str] = PAPER_BACKBONES, init: str = "keras", scratch: Sequence[str] = ()
 ) -> tuple[Experiment, ...]:
-    """The experiments in an order in which each comes after those that it builds on.
+    """Return the experiments in an order in which each comes after those that it builds on.
 
     Args:
       scale: a key of `PRESETS`.

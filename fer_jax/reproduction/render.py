@@ -31,7 +31,7 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def table_3(table: dict) -> Table:
-    """Header and rows of the main table."""
+    """Return header and rows of the main table."""
     header = [
         "Network",
         "Paper %",
@@ -74,7 +74,7 @@ def table_3(table: dict) -> Table:
 
 
 def table_4(table: dict) -> Table:
-    """The paper's best result and ours, highest first."""
+    """Return the paper's best result and ours, highest first."""
     rows = [("the paper: hybrid, trained on FER and frozen (epoch chosen on PrivateTest)", 0.7439, "74.39")]
     rows.append(("human accuracy", 0.65, "65 ± 5"))
     for row in table["rows"]:
@@ -85,7 +85,7 @@ def table_4(table: dict) -> Table:
 
 
 def table_5(table: dict) -> Table:
-    """For each class the one that it is most often taken for, by experiment; first seed."""
+    """Return for each class the one that it is most often mistaken for, by experiment; first seed."""
     whole = [(row["title"], run) for row in table["rows"] for run in row["runs"][:1] if "failed" not in run]
     classes = list(whole[0][1]["most_confused"]) if whole else []
     rows = []
@@ -99,7 +99,7 @@ def table_5(table: dict) -> Table:
 
 
 def about_lines(table: dict) -> list[list[str]]:
-    """Where the numbers come from: the arguments, and data, resolution and weights of the first whole run."""
+    """Return where the numbers come from: the arguments, and data, resolution and weights of the first whole run."""
     lines = [["scale", f"{table['scale']}: {table['description']}"], ["seeds", ", ".join(map(str, table["seeds"]))]]
     whole = [(row["title"], run) for row in table["rows"] for run in row["runs"] if "failed" not in run]
     if whole:
@@ -113,7 +113,7 @@ def about_lines(table: dict) -> list[list[str]]:
 
 
 def markdown(table: dict) -> str:
-    """The whole as `table3.md`."""
+    """Return the whole as `table3.md`."""
     sections = [
         ("Table 3", *_lines(table_3(table)), "", PROTOCOLS),
         ("Table 4", _TABLE_4, "", *_lines(table_4(table))),
@@ -127,7 +127,7 @@ def markdown(table: dict) -> str:
 
 
 def page(table: dict, reports: Path) -> str:
-    """The whole as one page, `table3.html`, that needs no other file; pictures are those of `reports/NAME-seedN`."""
+    """Return the whole as one self-contained page, `table3.html`, with the pictures of `reports/NAME-seedN`."""
     parts = [
         f"<h2>Table 3</h2>{_html(table_3(table))}<p>{html.escape(PROTOCOLS)}</p>",
         f"<h2>Table 4</h2><p>{html.escape(_TABLE_4)}</p>{_html(table_4(table))}",
@@ -155,7 +155,7 @@ def page(table: dict, reports: Path) -> str:
 
 
 def figure(table: dict) -> Figure:
-    """Accuracy of every row with its interval, beside the paper's, as a picture: `table3.png`."""
+    """Draw the accuracy of every row with its interval, beside the paper's: `table3.png`."""
     rows = table["rows"][::-1]
     picture = Figure(figsize=(10, 1.4 + 0.75 * len(rows)), layout="constrained")
     axes = picture.subplots()

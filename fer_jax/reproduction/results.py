@@ -16,7 +16,7 @@ from fer_jax.runs.metrics_log import epoch_history, read_metrics
 
 
 def mcnemar(first: dict[int, bool], second: dict[int, bool]) -> dict:
-    """McNemar's exact test of two models on the same examples, given by row id whether each is right.
+    """Test two models on the same examples by McNemar's exact test, given by row id whether each is right.
 
     Under the null hypothesis each example that exactly one of them gets right is as likely the one's as the other's:
     a two-sided binomial test (McNemar 1947, in its exact form). `ValueError` for different examples.
@@ -31,13 +31,13 @@ def mcnemar(first: dict[int, bool], second: dict[int, bool]) -> dict:
 
 
 def read_correct(report: Path) -> dict[int, bool]:
-    """By row id, whether the prediction in `report/predictions.csv` is right."""
+    """Read from `report/predictions.csv`, by row id, whether the prediction is right."""
     with (report / "predictions.csv").open(newline="", encoding="utf-8") as file:
         return {int(line["row_id"]): line["correct"] == "1" for line in csv.DictReader(file)}
 
 
 def read_outcome(outcome: Outcome) -> dict:
-    """What one run gives to the table, as JSON. Accuracies are fractions, seconds are those of all epochs."""
+    """Return the entry of one run in the table, as JSON: accuracies as fractions, seconds over all epochs."""
     if outcome.failure:
         return {"seed": outcome.seed, "failed": outcome.failure}
     content = json.loads((outcome.report / "report.json").read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def read_outcome(outcome: Outcome) -> dict:
 
 
 def table_of(outcomes: Sequence[Outcome], about: dict) -> dict:
-    """The whole table as JSON: `about` it, and a row for each experiment with its runs and their mean.
+    """Return the whole table as JSON: `about` it, and a row for each experiment with its runs and their mean.
 
     Hybrids are compared with the better of the single networks that they are made of, better by accuracy on the
     validation split, with the same seed. `InputError` if the runs are not of the same data.
@@ -126,7 +126,7 @@ def _row(experiment: Experiment, runs: list[dict]) -> dict:
 
 
 def _over_seeds(values: Sequence[float]) -> dict:
-    """Mean and sample standard deviation; None where there are too few values for it."""
+    """Return mean and sample standard deviation; None where there are too few values for it."""
     return {
         "mean": statistics.fmean(values) if values else None,
         "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,

@@ -1,4 +1,4 @@
-"""Runs the experiments one after another, each in processes of its own, and goes on where it was stopped.
+"""Run the experiments one after another, each in its own processes, and resume where they were stopped.
 
 Below the folder: `runs/NAME-seedN` is a run of `scripts/train.py`, `reports/NAME-seedN` its report on the test split,
 whose `report.json` says that the experiment is done, `logs/NAME-seedN.log` what both printed.
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def open_plan(workdir: Path, plan: dict) -> None:
-    """Makes `workdir` the folder of `plan` (JSON), or checks that it is; `InputError`, without a change, if not."""
+    """Make `workdir` the folder of `plan` (JSON), or raise `InputError` if it holds something else."""
     place = workdir / _PLAN
     if place.is_file():
         earlier = json.loads(place.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ class Runner:
     def __init__(
         self, workdir: Path, source: str, *, scripts: Path, configs: Path, message: Callable[[str], None] = print
     ):
-        # Runs keep the places of those that they start from, which must not depend on where a command is given.
+        # Runs record the paths of the runs that they start from, which must not depend on the working directory.
         self._workdir, self._source = workdir.resolve(), source
         self._scripts, self._configs = scripts, configs
         self._message = message
@@ -64,10 +64,10 @@ class Runner:
         self._stopped: int | None = None
 
     def __call__(self, experiments: Sequence[Experiment], seeds: Sequence[int]) -> list[Outcome]:
-        """All experiments with the first seed, then with the next, so that a whole table is there early.
+        """Run all experiments with the first seed, then with the next, so that a whole table is complete early.
 
-        One that fails is noted, and those that need it are not run. Raises `Preempted` after SIGTERM or SIGINT, which
-        are passed on to the process that runs, once that has saved its state and ended.
+        A failed experiment is recorded, and those that depend on it are not run. Raises `Preempted` after SIGTERM or
+        SIGINT, which are passed on to the process that runs, once that has saved its state and ended.
         """
         outcomes = []
         with self._signals():
@@ -83,7 +83,7 @@ class Runner:
         return outcomes
 
     def _run(self, experiment: Experiment, seed: int, failed: set[str]) -> str | None:
-        """Trains and evaluates; the reason if that failed."""
+        """Train and evaluate; return the reason if that failed."""
         name = f"{experiment.name}-seed{seed}"
         report = self._report(experiment.name, seed)
         if (report / "report.json").is_file():

@@ -26,7 +26,7 @@ def reproduce(
     scratch: Sequence[str] = (),
     message: Callable[[str], None] = print,
 ) -> dict:
-    """Runs what is not done yet below `workdir`, and writes `table3.json`, `.md`, `.png` and `.html` there.
+    """Run the unfinished experiments below `workdir`, and write `table3.json`, `.md`, `.png` and `.html` there.
 
     Args:
       source: the data, as for `scripts/train.py`.
@@ -45,7 +45,7 @@ def reproduce(
 
     Raises:
       InputError: before any work, for arguments that cannot be, or a folder that holds something else.
-      Preempted: after SIGTERM or SIGINT; the same call goes on.
+      Preempted: after SIGTERM or SIGINT; the same call resumes.
     """
     if seeds < 1:
         raise InputError(f"--seeds={seeds}: expected a number of at least 1")

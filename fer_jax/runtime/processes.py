@@ -97,7 +97,7 @@ def on_main(action: Callable[[], int]) -> int:
     if error:
         raise error
     if failed:
-        raise InputError("process 0 cannot go on; its own message says why")
+        raise InputError("process 0 cannot continue; its own message says why")
     return int(value)
 
 

@@ -141,7 +141,7 @@ def test_two_processes_decide_save_and_stop_together(tmp_path):
     assert first["text"] == second["text"] == "größer"
     for name in ("refused", "no text"):
         assert first[name] == "the folder is taken"
-        assert "process 0 cannot go on" in second[name]
+        assert "process 0 cannot continue" in second[name]
     assert first["differs"] == second["differs"]
     assert "process 1 has not the same number" in first["differs"]
     assert first["restored"] == second["restored"] == 7 + 3 * 7 + 7
