@@ -23,14 +23,11 @@ from fer_jax.data.resident import ResidentSplit, to_device
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.models.backbone import BackboneSpec, Preprocessing, Stage
-from fer_jax.models.build import model_spec
 from fer_jax.models.fernet import BACKBONES
-from fer_jax.params.trainable import FreezeTable, resolve
+from fer_jax.params.trainable import TrainableTable
 from fer_jax.runs.metrics_log import read_metrics
-from fer_jax.runtime import sharding as meshes
-from fer_jax.training.optimizer import learning_rate_schedule, make_table_optimizer
-from fer_jax.training.state import TrainState, create_model, create_state, model_definition
-from fer_jax.training.step import TrainMetrics, jit_epoch_step
+from fer_jax.runtime.sharding import make_mesh, replicated
+from fer_jax.training.program import DataShape, TrainProgram
 
 TINY = BackboneSpec(
     name="tiny",
@@ -98,30 +95,20 @@ class StepOfConfig:
 
     step: jax.stages.Wrapped
     arguments: Callable[[], tuple[TrainState, TrainMetrics, ResidentSplit, jax.Array]]
-    table: FreezeTable
+    table: TrainableTable
 
 
 def step_of_config(config: ConfigDict, split: Split) -> StepOfConfig:
-    """Assemble the step of `config`, with backbones from scratch and without cached features, on all devices."""
-    mesh = meshes.make_mesh()
-    replicated = meshes.replicated(mesh)
-    steps = len(split) // config.train.batch_size
-    spec = model_spec(config, [BACKBONES[name] for name in config.model.backbones], NUM_EXPRESSIONS)
-    _, shapes, _ = model_definition(spec, replicated)
-    table = resolve(config.train.parameters, config.train.epochs, shapes)
-    schedule = learning_rate_schedule(config.optimizer, total_steps=steps * config.train.epochs, steps_per_epoch=steps)
-    first_epoch = {"epoch": 1, "steps_per_epoch": steps}
-    optimizer = make_table_optimizer(config.optimizer, schedule, table, **first_epoch)
+    """Return the step of `config`, with backbones from scratch and without cached features, on all devices."""
+    shape = DataShape(len(split), split.images.shape[1:], NUM_EXPRESSIONS)
+    program = TrainProgram.build(config, shape, make_mesh())
 
     def arguments():
-        average = config.train.ema_decay > 0
-        model = create_model(spec, config.seed)
-        state = create_state(*model, optimizer, replicated, ever_trains=table.ever_trains, average=average)
+        steps = program.steps_per_epoch
         order = jnp.arange(steps * config.train.batch_size, dtype=jnp.int32).reshape(steps, -1)
-        return state, TrainMetrics.empty(), to_device(split, replicated), order
+        return program.initial_state(), program.no_metrics(), to_device(split, replicated(program.mesh)), order
 
-    step = jit_epoch_step(config, spec, table, schedule, **first_epoch, mesh=mesh)
-    return StepOfConfig(step, arguments, table)
+    return StepOfConfig(program.step(), arguments, program.table)
 
 
 def load_script(path: Path) -> ModuleType:

@@ -44,7 +44,7 @@ def describe(
     backbones: Sequence[InitialBackbone],
     parameters: Sequence[Mapping[str, str | int]] = (),
 ) -> RunDescription:
-    """Return what a run is a run of; `parameters` are the rows of `FreezeTable.describe`."""
+    """Return what a run is a run of; `parameters` are the rows of `TrainableTable.describe`."""
     return RunDescription(
         fer_jax=fer_jax.__version__,
         config=to_json(config),

@@ -28,7 +28,7 @@ from fer_jax.params.trainable import TrainableTable, resolve
 from fer_jax.runtime.sharding import check_batch_size, place, replicated, split_batch
 from fer_jax.training.cached_features import check_cached_views, classify_features, features_as_they_are
 from fer_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from fer_jax.training.state import TrainState, create_model, create_state, model_definition
+from fer_jax.training.state import TrainState, averaged, create_model, create_state, model_definition
 from fer_jax.training.step import StepDefinition, TrainMetrics, train_step
 
 
@@ -154,9 +154,12 @@ class TrainProgram:
         )
 
     def state_shapes(self) -> TrainState:
-        """Return the shapes and placement of the state, without its moving averages."""
+        """Return the shapes and placement of the state."""
         opt_state = jax.eval_shape(self.optimizer().init, self.params)
-        return TrainState(self._integers(), self.params, self.batch_stats, self._placed(opt_state))
+        average = None
+        if self.config.train.ema_decay > 0:
+            average = averaged(self.params, self.batch_stats, self.table.ever_trains)
+        return TrainState(self._integers(), self.params, self.batch_stats, self._placed(opt_state), average)
 
     def no_metrics(self) -> TrainMetrics:
         """Return metrics that have seen no step, on the devices of the mesh."""

@@ -86,6 +86,13 @@ def create_model(spec: FerNetSpec, seed: int) -> tuple[dict, dict]:
     return create()
 
 
+def averaged(params: dict, batch_stats: dict, ever_trains: Callable[[Path], bool]) -> dict:
+    """Return what has a moving average: the parameters that train in some epoch, and the statistics of their modules."""
+    trained = select(params, ever_trains)
+    modules = {path[:-1] for path in leaves_by_path(trained)}
+    return {"params": trained, "batch_stats": select(batch_stats, lambda path: path[:-1] in modules)}
+
+
 def create_state(
     params: dict,
     batch_stats: dict,
@@ -101,12 +108,7 @@ def create_state(
     train in some epoch, by `ever_trains` of their path, and the running statistics of their modules have moving
     averages, which begin at their first values.
     """
-    trained = select(params, ever_trains)
-    averages = None
-    if average:
-        modules = {path[:-1] for path in leaves_by_path(trained)}
-        averages = {"params": trained, "batch_stats": select(batch_stats, lambda path: path[:-1] in modules)}
-        # Buffers of their own: the step gives those of its arguments away.
-        averages = jax.tree.map(jnp.copy, averages)
+    # Buffers of their own: the step gives those of its arguments away.
+    averages = jax.tree.map(jnp.copy, averaged(params, batch_stats, ever_trains)) if average else None
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, jax.jit(optimizer.init)(params), averages)
     return place(state, sharding)
