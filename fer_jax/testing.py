@@ -28,6 +28,8 @@ from fer_jax.params.trainable import TrainableTable
 from fer_jax.runs.metrics_log import read_metrics
 from fer_jax.runtime.sharding import make_mesh, replicated
 from fer_jax.training.program import DataShape, TrainProgram
+from fer_jax.training.state import TrainState
+from fer_jax.training.step import TrainMetrics
 
 TINY = BackboneSpec(
     name="tiny",

@@ -87,7 +87,7 @@ def create_model(spec: FerNetSpec, seed: int) -> tuple[dict, dict]:
 
 
 def averaged(params: dict, batch_stats: dict, ever_trains: Callable[[Path], bool]) -> dict:
-    """Return what has a moving average: the parameters that train in some epoch, and the statistics of their modules."""
+    """Return what has a moving average: the parameters that ever train, and the statistics of their modules."""
     trained = select(params, ever_trains)
     modules = {path[:-1] for path in leaves_by_path(trained)}
     return {"params": trained, "batch_stats": select(batch_stats, lambda path: path[:-1] in modules)}
