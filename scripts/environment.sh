@@ -7,12 +7,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 find_python() {
     local candidate
     for candidate in python3 python3.13 python3.12 python3.11; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    echo "error: Python 3.11 or newer is needed; found none on the PATH" >&2
+    echo "error: Python 3.11, 3.12 or 3.13 is needed; found none on the PATH" >&2
     return 1
 }
 

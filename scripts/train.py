@@ -68,7 +68,7 @@ def main() -> None:
     try:
         train(config, data, args.workdir, profile_steps=args.profile)
     except Preempted as stopped:
-        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        print(f"{stopped}; the same command resumes from there", file=sys.stderr)
         sys.exit(EXIT_PREEMPTED)
     except KeyboardInterrupt:
         print(f"interrupted before the first step; the same command begins again in {args.workdir}", file=sys.stderr)

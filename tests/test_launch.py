@@ -240,7 +240,7 @@ def test_tpu_vm_stop_saves_and_ends_with_75(desk):
     assert stop.returncode == 0, stop.stderr
     output = following.communicate(timeout=30)[0]
     assert following.returncode == 75
-    assert "the same command goes on" in output
+    assert "the same command resumes" in output
     assert (desk.root / "runs" / "first run" / "run.json").exists()
     assert (desk.world / "vm").exists()  # although --delete: the run is not done
 

@@ -186,7 +186,7 @@ def test_signal_ends_the_command_with_its_status(number, again, repository, tmp_
     training.process.send_signal(number)
     assert training.wait() == 75
     assert time.monotonic() - start < 10
-    assert re.search(r"stopped after step \d+ of 4000 and saved in .*; the same command goes on", training.output())
+    assert re.search(r"stopped after step \d+ of 4000 and saved in .*; the same command resumes", training.output())
     # While the network is built there is nothing to save.
     training = Training(repository, tmp_path / "other", "--config.train.epochs=1000")
     while not (tmp_path / "other" / "run.lock").exists():

@@ -55,7 +55,7 @@ DATA = {
     "input": Key(
         "auto",
         one_of(INPUTS),
-        "Whether all images lie on the devices or are read while training goes on; `auto`: by their size.",
+        "Whether all images lie on the devices or are read during training; `auto`: by their size.",
     ),
     "workers": Key(
         0,

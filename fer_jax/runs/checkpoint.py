@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the best epoch for use, the last ones to go on from.
+"""Checkpoints of a run: the best epoch for use, the last ones to resume from.
 
 In a run's folder, `checkpoints/best/STEP` holds a model and `checkpoints/last/STEP` also all else that training needs,
 which may be in the middle of an epoch. Each carries a `CheckpointRecord` as JSON, so that nothing
@@ -33,10 +33,10 @@ class Checkpoints:
     They are written in the background; an error there arrives as an `InputError` of a later call, or of the end.
 
     Attributes:
-      last_step: the newest step saved, to go on from; 0 if there is none.
+      last_step: the newest step saved, to resume from; 0 if there is none.
       notices: what was found damaged and set aside, a sentence each.
 
-    Raises `InputError` if there are states to go on from and all of them are damaged; nothing is moved then.
+    Raises `InputError` if there are states to resume from and all of them are damaged; nothing is moved then.
     """
 
     def __init__(self, workdir: Path):
@@ -52,7 +52,7 @@ class Checkpoints:
         self._best.save(step, _model_items(state, record))
 
     def save_last(self, step: int, state: TrainState, metrics: Any, record: CheckpointRecord) -> None:
-        """Keeps all of `state`, and `metrics` (any pytree of arrays), to go on from after `step`."""
+        """Keep all of `state`, and `metrics` (any pytree of arrays), to resume from after `step`."""
         items = _model_items(state, record)
         items["progress"] = ocp.args.StandardSave(_progress(state, metrics))
         self._last.save(step, items)
@@ -92,7 +92,7 @@ class Checkpoints:
         if damaged and not chosen:
             found = "; ".join(f"{last / str(step)}: {damage}" for step, damage in damaged.items())
             raise InputError(
-                f"{self._workdir}: every checkpoint to go on from is damaged ({found}); bring one back from a backup, "
+                f"{self._workdir}: every checkpoint to resume from is damaged ({found}); bring one back from a backup, "
                 "or begin again with another --workdir"
             )
         for step, damage in damaged.items():
@@ -158,7 +158,7 @@ class _Writer:
     def save(self, step: int, items: dict) -> None:
         def save():
             self._manager.wait_until_finished()
-            # Of the end of an epoch that was not evaluated yet.
+            # This step may have been saved at the end of an epoch, before its evaluation; replace it.
             if step in self._manager.all_steps():
                 self._manager.delete(step)
             self._step = step
@@ -187,7 +187,7 @@ class _Writer:
                 raise
             raise InputError(
                 f"{self._folder}: the checkpoint cannot be written ({_reason(error)}); what was saved before is "
-                "whole: mend the cause, and give the same command to go on from it"
+                "whole: mend the cause, and give the same command to resume from it"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what it is a run of, so that the same command goes on with it and another one cannot harm it."""
+"""The folder of a run: what it is a run of, so that the same command resumes it and another one cannot harm it."""
 
 import contextlib
 import errno

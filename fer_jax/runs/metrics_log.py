@@ -40,7 +40,7 @@ KINDS = ("train", "epoch")
 class MetricsLog:
     """Appends to the record of the run in `workdir`, which is made if missing.
 
-    `resume_step` is the step of the checkpoint that the run goes on from: what was recorded after it is dropped, for
+    `resume_step` is the step of the checkpoint that the run resumes from: what was recorded after it is dropped, for
     the run will do these steps again. Without it the run is new and its record starts empty. `resume_epoch` counts the
     epochs that were whole: the last step of one may be saved before the line that sums it up is due.
 

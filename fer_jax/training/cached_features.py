@@ -39,7 +39,7 @@ _KEY = "config.train.cached_views"
 class FeatureViews:
     """The features of a training split on the devices, which share the columns out.
 
-    `features` [views, rows, columns]: rows beyond the split and columns beyond `num_features` are filling. `labels`
+    `features` [views, rows, columns]: rows beyond the split and columns beyond `num_features` are padding. `labels`
     and `row_ids` int32 [n] as in `Split`, whole on every device.
     """
 
@@ -156,7 +156,7 @@ class _Extractor:
         )
 
     def __call__(self, split: Split, views: int) -> tuple[jax.Array, int]:
-        """Features [max(views, 1), rows, columns] with filling at the ends of both, and how many columns are features.
+        """Features [max(views, 1), rows, columns] with padding at the ends of both, and how many columns are features.
 
         0 views: one, not augmented.
         """

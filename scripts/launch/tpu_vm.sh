@@ -24,7 +24,7 @@ workers, and fetches the run's folder.
 
 The training does not hang on this command. Ctrl-C or a lost connection ends the following of its log and nothing else;
 the same command follows it again. It ends with the status of train.py: 0 done, 2 a mistake, 75 stopped and saved. It
-also ends with 75 where the VM is gone or cannot be reached. After 75 the same command goes on:
+also ends with 75 where the VM is gone or cannot be reached. After 75 the same command resumes:
 
   until scripts/launch/tpu_vm.sh ...; do [ $? = 75 ] || break; sleep 60; done
 TEXT
@@ -197,11 +197,11 @@ else
 fi
 case $status in
     running)
-        echo "the connection is lost, the training goes on; the same command follows it again" >&2
+        echo "the connection is lost, the training continues; the same command follows it again" >&2
         exit 75
         ;;
     '' | none)
-        echo "$name cannot be reached, or is gone ($(tail -n 1 "$temporary/message")); the same command goes on" >&2
+        echo "$name cannot be reached, or is gone ($(tail -n 1 "$temporary/message")); the same command resumes" >&2
         exit 75
         ;;
 esac
@@ -230,5 +230,5 @@ fi
 if [ "$status" = 0 ] && [ -n "$delete" ]; then
     tpu_vm delete "$name"
 fi
-[ "$status" != 75 ] || echo "stopped and saved; the same command goes on" >&2
+[ "$status" != 75 ] || echo "stopped and saved; the same command resumes" >&2
 exit "$status"

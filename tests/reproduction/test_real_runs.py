@@ -83,7 +83,7 @@ def test_stopped_in_the_middle_of_a_run_it_ends_with_the_same_table(run, tmp_pat
     log = tmp_path / "stopped" / "logs" / "hybrid_imagenet_frozen-seed0.log"
     assert "stopped after step" in log.read_text()
     again = run(tmp_path / "stopped")
-    assert "going on after step" in log.read_text()
+    assert "resuming after step" in log.read_text()
     whole = run(tmp_path / "whole")
     assert not any("failed" in run for row in whole["rows"] for run in row["runs"])
     ours, theirs = (
