@@ -77,7 +77,7 @@ def test_scratch_needs_no_file():
     [
         ("keras", ("mobilenet_v2",), "convert_weights.py --source keras_mobilenet_v2.*--config.init=scratch"),
         ("keras", ("efficientnet_lite0",), "no keras weights of efficientnet_lite0"),
-        ("timm:efficientnet_b0.ra", ("efficientnet_b0",), "nearest: timm_efficientnet_b0.ra_in1k"),
+        ("timm:efficientnet_b0.ra", ("efficientnet_b0",), "did you mean 'timm_efficientnet_b0.ra_in1k'"),
         ("nowhere.safetensors", ("efficientnet_b0",), "neither a file nor the name of weights"),
     ],
 )
