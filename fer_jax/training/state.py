@@ -35,7 +35,7 @@ class TrainState:
         return model if self.average is None else overlay(model, self.average)
 
     def progress(self) -> dict:
-        """Return what a checkpoint needs beside `model()` to resume from: `step`, `opt_state`, what the averages hide."""
+        """Return the rest that a checkpoint needs to resume from: `step`, `opt_state`, what the averages hide."""
         progress = {"step": self.step, "opt_state": self.opt_state}
         if self.average is not None:
             model = {"params": self.params, "batch_stats": self.batch_stats}
