@@ -173,10 +173,8 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
                     progress.update(run.step, epoch, values, pace)
                     rates = {"learning_rate": float(program.schedule(run.step - 1)), "images_per_second": pace}
                     log.write(run.step, {"epoch": run.step / steps_per_epoch, **values, **rates})
-                    run.epoch_metrics, run.metrics = (
-                        program.merge_metrics(run.epoch_metrics, run.metrics),
-                        program.no_metrics(),
-                    )
+                    run.epoch_metrics = program.merge_metrics(run.epoch_metrics, run.metrics)
+                    run.metrics = program.no_metrics()
                 if message := trace.after_step(run.state.step):
                     progress.message(message)
                 stop = stopping.requested()
@@ -186,7 +184,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
                     save(run)
             train_seconds = run.epoch_seconds
 
-            # ---- Evaluate, log, save, report: in this order, on which tests/test_damage.py depends.
+            # ---- Evaluate, log, save, report: in this order, on which tests/test_resume.py depends.
             logits = None
             if not stop:
                 arguments = {**run.state.model(), "splits": inputs.evaluated}

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from fer_jax.augment import affine
 from fer_jax.benchmarking.rounds import Round, Runner, timed
 from fer_jax.compile_check.cost import ProgramCost, program_cost
-from fer_jax.compile_check.input_program import augmented_batch
 from fer_jax.data import resident
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.expressions import NUM_EXPRESSIONS
@@ -21,7 +20,7 @@ from fer_jax.inference.predictor import Predictor, predict_images
 from fer_jax.runtime import sharding as meshes
 from fer_jax.runtime.run_ahead import StepsInFlight
 from fer_jax.training.cached_features import cached_input
-from fer_jax.training.program import FER2013_SHAPE, DataShape, TrainProgram
+from fer_jax.training.program import FER2013_SHAPE, DataShape, TrainProgram, augmented_images
 from fer_jax.training.state import create_model
 
 # Images of a split that is not looked at.
@@ -162,12 +161,10 @@ def input_runners(config: ConfigDict) -> dict[str, Runner]:
     def fetch(data, ids):
         return data.take(ids)
 
-    images_of = augmented_batch(
-        TrainProgram.build(config, DataShape(len(faces), faces.images.shape[1:], NUM_EXPRESSIONS), mesh)
-    )
+    prepare = augmented_images(config)
 
     def whole(data, ids):
-        return images_of(data, ids, 0)
+        return prepare(data.take(ids), 0)
 
     def runner(function):
         compiled = jax.jit(function, out_shardings=meshes.split_batch(mesh)).lower(data, ids).compile()
