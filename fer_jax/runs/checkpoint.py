@@ -281,14 +281,17 @@ def _restore_model_items(params: Any, batch_stats: Any) -> dict:
     return {"model": ocp.args.StandardRestore(model), "record": ocp.args.JsonRestore()}
 
 
+# What Orbax raises for a damaged description of a tree: whatever its parts happen to. For an array that it cannot read
+# it raises a plain Exception.
+_UNREADABLE = (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError)
+
+
 def _read(place: Path, items: dict):
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             return checkpointer.restore(place, args=ocp.args.Composite(**items))
-    # Nothing but Orbax runs in here. It raises a plain Exception for an array that it cannot read, and for a damaged
-    # description of a tree whatever its parts happen to raise.
     except Exception as error:
-        if is_exhaustion(error):
+        if is_exhaustion(error) or (not isinstance(error, _UNREADABLE) and type(error) is not Exception):
             raise
         raise InputError(f"{place}: the checkpoint cannot be read ({_reason(error)})") from error
 
