@@ -18,7 +18,8 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from fer_jax.config.defaults import default_config
-from fer_jax.data.dataset import Split
+from fer_jax.data.dataset import SPLITS, Dataset, Split
+from fer_jax.data.fer2013 import USAGE_OF_SPLIT
 from fer_jax.data.resident import ResidentSplit, to_device
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.expressions import NUM_EXPRESSIONS
@@ -85,6 +86,20 @@ def drawn_split(num_images: int, *, colour: bool = False) -> Split:
         return split
     tint = np.array([1.0, 0.8, 0.6])
     return dataclasses.replace(split, images=(split.images[..., None] * tint).astype(np.uint8))
+
+
+def write_votes(path: Path, data: Dataset) -> Path:
+    """Write votes on the images of `data` in the form of FER+: eight for the label, two for the one after it."""
+    classes = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    columns = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+    lines = {}
+    for name in SPLITS:
+        for label, row_id in zip(data.split(name).labels.tolist(), data.split(name).row_ids.tolist(), strict=True):
+            votes = {classes[label]: 8, classes[(label + 1) % 7]: 2}
+            counts = ",".join(str(votes.get(column, 0)) for column in columns)
+            lines[row_id] = f"{USAGE_OF_SPLIT[name]},fer{row_id:07}.png,{counts}\n"
+    path.write_text(f"Usage,Image name,{','.join(columns)}\n" + "".join(lines[row] for row in sorted(lines)))
+    return path
 
 
 @dataclasses.dataclass(frozen=True)

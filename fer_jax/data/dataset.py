@@ -22,11 +22,15 @@ class Split:
     `images` is an array, or `ImageFiles` of that shape where the images stay in their files. `labels` and `row_ids`
     are int32 [n]. A row id is the image's index in its source: the zero-based data row of a csv, or the index of the
     file in the sorted listing of an image folder. It is unique over all splits.
+
+    `targets` float32 [n, classes] is the probability of each class that training aims at, where that is not the label
+    alone: each row sums to 1.
     """
 
     images: np.ndarray | ImageFiles
     labels: np.ndarray
     row_ids: np.ndarray
+    targets: np.ndarray | None = None
 
     def __post_init__(self):
         n, shape = len(self.images), self.images.shape
@@ -35,9 +39,19 @@ class Split:
         for name, array in (("labels", self.labels), ("row_ids", self.row_ids)):
             if array.shape != (n,) or array.dtype != np.int32:
                 raise ValueError(f"{name}: expected int32 [{n}], found {array.dtype} {array.shape}")
+        targets = self.targets
+        if targets is not None and (targets.ndim != 2 or len(targets) != n or targets.dtype != np.float32):
+            raise ValueError(f"targets: expected float32 [{n}, classes], found {targets.dtype} {targets.shape}")
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def subset(self, indices: np.ndarray) -> "Split":
+        """Return the examples at `indices`, integers [m], in that order."""
+        images = self.images
+        images = images.subset(indices) if isinstance(images, ImageFiles) else images[indices]
+        targets = None if self.targets is None else self.targets[indices]
+        return Split(images, self.labels[indices], self.row_ids[indices], targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +121,8 @@ class Dataset:
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         for name in SPLITS:
             split = self.split(name)
-            for array in (split.images, split.labels, split.row_ids):
+            targets = () if split.targets is None else (split.targets,)
+            for array in (split.images, split.labels, split.row_ids, *targets):
                 digest.update(str(array.shape).encode())
                 digest.update(array.listing() if isinstance(array, ImageFiles) else np.ascontiguousarray(array).data)
         return digest.hexdigest()
