@@ -11,6 +11,7 @@ from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.data.folder_reader import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.evaluation.fitted_temperature import temperature_for
 from fer_jax.evaluation.metrics import Predictions, classification_metrics
 from fer_jax.evaluation.report import write_report
 from fer_jax.inference.model import TrainedModel
@@ -61,6 +62,7 @@ def main() -> None:
         history=model.run_history(),
         provenance=model.provenance() | _provenance_of(data, args),
         include_faces=not args.no_faces,
+        temperature=temperature_for(model, data, predictions.probabilities if args.split == "validation" else None),
     )
     metrics = classification_metrics(predictions.labels, predictions.probabilities, model.class_names)
     low, high = metrics.accuracy_interval

@@ -47,7 +47,7 @@ def test_evaluate_writes_the_whole_report(trained, repository, tmp_path):
     result = run(repository, "evaluate.py", *arguments)
     assert str(out / "report.md") in result.stdout
     names = {path.name for path in out.iterdir()}
-    pictures = {"confusion_matrix.png", "per_class.png", "training_curves.png", "samples.png"}
+    pictures = {"confusion_matrix.png", "per_class.png", "calibration.png", "training_curves.png", "samples.png"}
     assert names == pictures | {"report.json", "report.md", "predictions.csv"}
     report = json.loads((out / "report.json").read_text())
     with (out / "predictions.csv").open() as file:
@@ -55,6 +55,8 @@ def test_evaluate_writes_the_whole_report(trained, repository, tmp_path):
     assert len(rows) == 16
     assert sum(int(row["correct"]) for row in rows) / 16 == report["metrics"]["accuracy"]
     assert "scratch" in (out / "report.md").read_text()
+    assert report["calibration"]["temperature"]["images"] == 8
+    assert (workdir / "temperature.json").exists()
     assert result.stderr == ""
 
 

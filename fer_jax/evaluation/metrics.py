@@ -77,6 +77,16 @@ class ClassificationMetrics:
         """The unweighted mean of the classes' F1."""
         return self.macro[2]
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that have examples."""
+        return float(self.recall[self.support > 0].mean())
+
+    def recall_interval(self, label: int) -> tuple[float, float] | None:
+        """The 95 % Wilson interval of the recall of `label`; None where it has no examples."""
+        n = int(self.support[label])
+        return wilson_interval(int(self.confusion[label, label]), n) if n else None
+
     def most_confused(self, label: int) -> tuple[int, int] | None:
         """(class, count): what examples of `label` are most often mistaken for; None where none is mistaken."""
         mistakes = self.confusion[label].copy()
@@ -89,9 +99,11 @@ class ClassificationMetrics:
         per_class = {}
         for label, name in enumerate(self.class_names):
             confused = self.most_confused(label)
+            interval = self.recall_interval(label)
             per_class[name] = {
                 "precision": float(self.precision[label]),
                 "recall": float(self.recall[label]),
+                "recall_wilson_95": list(interval) if interval else None,
                 "f1": float(self.f1[label]),
                 "support": int(self.support[label]),
                 "most_confused_with": self.class_names[confused[0]] if confused else None,
@@ -103,6 +115,7 @@ class ClassificationMetrics:
             "correct": int(self.confusion.trace()),
             "accuracy": self.accuracy,
             "accuracy_wilson_95": list(self.accuracy_interval),
+            "balanced_accuracy": self.balanced_accuracy,
             "macro_f1": self.macro_f1,
             "log_loss": self.log_loss,
             "macro_average": dict(zip(averages, self.macro, strict=True)),

@@ -98,6 +98,47 @@ def per_class_figure(metrics: ClassificationMetrics) -> Figure:
     return figure
 
 
+def calibration_figure(
+    diagrams: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], coverage: tuple[np.ndarray, np.ndarray]
+) -> Figure:
+    """Draw a reliability diagram for each of `diagrams`, and beside them accuracy over coverage.
+
+    A diagram is (examples, mean confidence, accuracy) of bins of equal width, as `fer_jax.evaluation.calibration`
+    makes them: bars of the accuracy, the line of equality, and below it the share of the examples in each bin.
+    `coverage` is (coverage, accuracy), fractions of 1.
+    """
+    figure = Figure(figsize=(4.6 * (len(diagrams) + 1), 5), layout="constrained")
+    grid = figure.add_gridspec(2, len(diagrams) + 1, height_ratios=(4, 1))
+    for column, (name, (examples, confidence, accuracy)) in enumerate(diagrams.items()):
+        edges = np.linspace(0, 1, len(examples) + 1)
+        middles, width = (edges[:-1] + edges[1:]) / 2, edges[1]
+        axes = figure.add_subplot(grid[0, column])
+        there = examples > 0
+        axes.bar(middles[there], accuracy[there], width, color=_BLUE, edgecolor="white", label="accuracy")
+        axes.plot(confidence[there], accuracy[there], "o", color=_ORANGE, markersize=4, label="at the mean confidence")
+        axes.plot([0, 1], [0, 1], "--", color=_GRAY, linewidth=1, label="calibrated")
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.set_title(name, fontsize=11)
+        axes.set_ylabel("Accuracy", fontsize=11)
+        axes.legend(loc="upper left", frameon=False, fontsize=9)
+        _only_horizontal_grid(axes)
+        below = figure.add_subplot(grid[1, column], sharex=axes)
+        below.bar(middles, examples / examples.sum(), width, color=_GRAY, edgecolor="white")
+        below.set_xlabel("Confidence", fontsize=11)
+        below.set_ylabel("Images", fontsize=11)
+        _only_horizontal_grid(below)
+    axes = figure.add_subplot(grid[:, -1])
+    # The first few examples say nothing but jump.
+    from_here = np.searchsorted(coverage[0], 0.02)
+    axes.plot(100 * coverage[0][from_here:], 100 * coverage[1][from_here:], color=_BLUE)
+    axes.set_xlim(0, 100)
+    axes.set_title("if it may abstain", fontsize=11)
+    axes.set_xlabel("Answered, the surest first (%)", fontsize=11)
+    axes.set_ylabel("Accuracy of the answers (%)", fontsize=11)
+    _only_horizontal_grid(axes)
+    return figure
+
+
 def training_curves_figure(history: Sequence[Mapping[str, float | None]]) -> Figure:
     """Draw loss and accuracy over the epochs; mark the epoch of the best validation accuracy (the first on a tie).
 

@@ -11,8 +11,11 @@ import numpy as np
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.errors import InputError
 from fer_jax.evaluation import plots
+from fer_jax.evaluation.calibration_section import calibration_section
 from fer_jax.evaluation.metrics import ClassificationMetrics, Predictions, classification_metrics
+from fer_jax.evaluation.section import Section, Table, percent
 from fer_jax.runs.metrics_log import finite_or_none
+from fer_jax.runs.temperature import StoredTemperature
 from fer_jax.runtime import files
 
 _CURVES = "training_curves.png"
@@ -28,17 +31,19 @@ def write_report(
     history: Sequence[Mapping[str, float | None]],
     provenance: Mapping[str, str | int | float],
     include_faces: bool = True,
+    temperature: StoredTemperature | None = None,
 ) -> list[Path]:
     """Write the report of `predictions` into the folder `out`, made if missing; return the files, `report.md` last.
 
-    The files are `report.json`, `report.md`, `confusion_matrix.png`, `per_class.png`, `predictions.csv`,
-    `training_curves.png` unless `history` is empty, and `samples.png` unless `include_faces` is false: a report to be
-    published must not show images of FER2013. One of the last two that an earlier report left in `out` is removed
-    when this report has none. Each file is written atomically.
+    The files are `report.json`, `report.md`, `confusion_matrix.png`, `per_class.png`, `calibration.png`,
+    `predictions.csv`, `training_curves.png` unless `history` is empty, and `samples.png` unless `include_faces` is
+    false: a report to be published must not show images of FER2013. One of the last two that an earlier report left in
+    `out` is removed when this report has none. Each file is written atomically.
 
     `images` are those of the predictions, in their order: uint8 [n, size, size] or [n, size, size, 3], or files.
     `history` is that of `fer_jax.runs.metrics_log.epoch_history`. `provenance` says where the numbers come from
-    (data, split, checkpoint, ...) and is shown in its order.
+    (data, split, checkpoint, ...) and is shown in its order. `temperature` is that of the model, whose calibration is
+    shown before and after it; predictions.csv has the probabilities before it.
 
     Raises `InputError` if `out` cannot be a folder, `ValueError` if `images` do not go with the predictions, and what
     `classification_metrics` raises; all before anything is written.
@@ -61,25 +66,28 @@ def write_report(
         figures[_CURVES] = plots.training_curves_figure(history)
     if include_faces:
         figures[_SAMPLES] = plots.sample_grid_figure(images, predictions.labels, predictions.probabilities, class_names)
+    sections = [calibration_section(predictions, temperature)]
     for name in (_CURVES, _SAMPLES):
         if name not in figures:
             (out / name).unlink(missing_ok=True)
-    for name, figure in figures.items():
+    all_figures = figures | {name: figure for part in sections for name, (figure, _) in part.figures.items()}
+    for name, figure in all_figures.items():
         plots.save_figure(figure, out / name)
 
     content = {
         "provenance": {key: _plain(value) for key, value in provenance.items()},
         "metrics": metrics.to_json(),
+        **{part.key: part.content for part in sections},
         "history": [{key: _plain(value) for key, value in line.items()} for line in history],
     }
     texts = {
         "predictions.csv": predictions_csv(predictions, class_names),
         "report.json": json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
-        "report.md": _markdown(metrics, headline, list(figures), provenance),
+        "report.md": _markdown(metrics, headline, list(figures), sections, provenance),
     }
     for name, text in texts.items():
         files.write_text(out / name, text)
-    return [out / name for name in (*figures, *texts)]
+    return [out / name for name in (*all_figures, *texts)]
 
 
 def predictions_csv(predictions: Predictions, class_names: Sequence[str]) -> str:
@@ -112,11 +120,15 @@ def _plain(value: str | int | float | None) -> str | int | float | None:
 
 def _headline(metrics: ClassificationMetrics) -> str:
     low, high = metrics.accuracy_interval
-    return f"Accuracy {_percent(metrics.accuracy)} % (95 % interval {_percent(low)} to {_percent(high)} %)"
+    return f"Accuracy {percent(metrics.accuracy)} % (95 % interval {percent(low)} to {percent(high)} %)"
 
 
 def _markdown(
-    metrics: ClassificationMetrics, headline: str, pictures: Sequence[str], provenance: Mapping[str, str | int | float]
+    metrics: ClassificationMetrics,
+    headline: str,
+    pictures: Sequence[str],
+    sections: Sequence[Section],
+    provenance: Mapping[str, str | int | float],
 ) -> str:
     captions = {
         "confusion_matrix.png": "Confusion matrix: images, and percent of the true class",
@@ -128,56 +140,50 @@ def _markdown(
         "# Evaluation",
         "",
         f"**{headline}**: {metrics.confusion.trace()} of {metrics.support.sum()} right, "
-        f"macro-F1 {metrics.macro_f1:.4f}, log loss {metrics.log_loss:.4f}.",
+        f"macro-F1 {metrics.macro_f1:.4f}, balanced accuracy {percent(metrics.balanced_accuracy)} %, "
+        f"log loss {metrics.log_loss:.4f}.",
         "",
     ]
     for name in pictures:
         lines += [f"![{captions[name]}]({name})", ""]
-    lines += ["## Each class", "", *_per_class_table(metrics), ""]
+    lines += ["## Each class", "", *per_class_table(metrics).markdown(), ""]
     names = metrics.class_names
     if len(names) <= plots.MOST_CLASSES:
         lines += ["## Confusion matrix", "", "Rows are true classes, columns predicted ones; images.", ""]
         rows = [[name, *map(str, counts)] for name, counts in zip(names, metrics.confusion, strict=True)]
-        lines += [*_table(["true \\ predicted", *names], rows), ""]
+        lines += [*Table(["true \\ predicted", *names], rows).markdown(), ""]
+    for section in sections:
+        lines += section.markdown()
     lines += ["## Where these numbers come from", ""]
-    lines += _table(["", ""], [[key, _cell(value)] for key, value in provenance.items()], right_aligned=False)
+    lines += Table(["", ""], [[key, _cell(value)] for key, value in provenance.items()], numbers=False).markdown()
     lines += [
         "",
-        "The interval of the accuracy is Wilson's. The macro average counts every class alike, the weighted one by its "
-        "support. `report.json` holds the same numbers in full, `predictions.csv` the prediction for each example.",
+        "The intervals of accuracy and recall are Wilson's. The macro average counts every class alike, the weighted "
+        "one by its support. `report.json` holds the same numbers in full, `predictions.csv` the prediction for each "
+        "example.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _per_class_table(metrics: ClassificationMetrics) -> list[str]:
+def per_class_table(metrics: ClassificationMetrics) -> Table:
+    """Return precision, recall with its interval, F1 and support of each class, and what it is mistaken for."""
     rows = []
     for label, name in enumerate(metrics.class_names):
-        confused = metrics.most_confused(label)
+        confused, interval = metrics.most_confused(label), metrics.recall_interval(label)
         mistaken = "–"
         if confused:
             share = confused[1] / metrics.support[label]
             mistaken = f"{metrics.class_names[confused[0]]} ({100 * share:.1f} %)"
         scores = [f"{values[label]:.3f}" for values in (metrics.precision, metrics.recall, metrics.f1)]
-        rows.append([name, *scores, str(metrics.support[label]), mistaken])
+        bounds = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "–"
+        rows.append([name, *scores, bounds, str(metrics.support[label]), mistaken])
     for name, average in (("macro average", metrics.macro), ("weighted average", metrics.weighted)):
-        rows.append([name, *(f"{value:.3f}" for value in average), str(metrics.support.sum()), ""])
-    return _table(["", "Precision", "Recall", "F1", "Support", "Most often mistaken for"], rows)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: bool = True) -> list[str]:
-    """Return a Markdown table whose columns after the first are numbers, aligned right unless told otherwise."""
-    alignment = [":--"] + (["--:"] if right_aligned else [":--"]) * (len(header) - 1)
-    # Names of folders may hold what separates the cells.
-    escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in (header, *rows))
-    first, *others = ["| " + " | ".join(cells) + " |" for cells in escaped]
-    return [first, "| " + " | ".join(alignment) + " |", *others]
+        rows.append([name, *(f"{value:.3f}" for value in average), "", str(metrics.support.sum()), ""])
+    header = ["", "Precision", "Recall", "F1", "Recall, 95 % interval", "Support", "Most often mistaken for"]
+    return Table(header, rows)
 
 
 def _cell(value: str | int | float) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return text.replace("\n", " ")
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f}"

@@ -12,6 +12,7 @@ from fer_jax.data.resident import RESIDENT_LIMIT
 from fer_jax.inference.predictor import Predictor, predict_images
 from fer_jax.models.build import model_spec
 from fer_jax.runs.checkpoint import find_model
+from fer_jax.runs.temperature import StoredTemperature, read_temperature, store_temperature
 from fer_jax.runtime import sharding as meshes
 from fer_jax.training.state import model_definition
 
@@ -44,6 +45,14 @@ class TrainedModel:
     def run_history(self) -> list[dict]:
         """Return the epochs of the whole run (see `fer_jax.runs.checkpoint.SavedModel.run_history`)."""
         return self._saved.run_history()
+
+    def stored_temperature(self) -> StoredTemperature | None:
+        """Return the temperature stored with this checkpoint, or None (see `fer_jax.inference.temperature`)."""
+        return read_temperature(self._saved)
+
+    def store_temperature(self, found: StoredTemperature) -> None:
+        """Store `found` with this checkpoint; raise `OSError` where its folder cannot be written."""
+        store_temperature(self._saved, found)
 
     def provenance(self) -> dict[str, str | int]:
         """Where the model comes from, for a report: data, resolution, weights, seed, and who selected the epoch."""

@@ -52,6 +52,10 @@ def test_metrics_counted_by_hand():
     np.testing.assert_array_equal(metrics.support, [4, 2, 0])
     # The class without examples counts as 0, so the average is over three.
     assert metrics.macro_f1 == pytest.approx((3 / 4 + 1 / 2) / 3)
+    # Not so the balanced accuracy.
+    assert metrics.balanced_accuracy == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert metrics.recall_interval(0) == wilson_interval(3, 4)
+    assert metrics.recall_interval(2) is None
     assert metrics.weighted[2] == pytest.approx((4 * 3 / 4 + 2 * 1 / 2) / 6)
     assert metrics.log_loss == pytest.approx(-(4 * math.log(0.8) + 2 * math.log(0.1)) / 6, rel=1e-6)
     assert [metrics.most_confused(label) for label in range(3)] == [(1, 1), (0, 1), None]
@@ -68,6 +72,8 @@ def test_metrics_agree_with_scikit_learn_on_random_predictions():
         labels, probabilities.argmax(1), target_names=names, output_dict=True
     )
     assert found["accuracy"] == pytest.approx(expected["accuracy"])
+    balanced = sklearn.metrics.balanced_accuracy_score(labels, probabilities.argmax(1))
+    assert found["balanced_accuracy"] == pytest.approx(balanced)
     for name in names:
         for key, reference in (("precision",) * 2, ("recall",) * 2, ("f1", "f1-score"), ("support",) * 2):
             assert found["per_class"][name][key] == pytest.approx(expected[name][reference])

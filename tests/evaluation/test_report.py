@@ -44,6 +44,7 @@ def test_the_files_of_a_report_agree(tmp_path):
     assert {path.name for path in paths} == {
         "confusion_matrix.png",
         "per_class.png",
+        "calibration.png",
         "training_curves.png",
         "samples.png",
         "predictions.csv",
@@ -68,7 +69,9 @@ def test_the_files_of_a_report_agree(tmp_path):
     assert f"Accuracy {100 * metrics['accuracy']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %)" in text
     assert f"macro-F1 {metrics['macro_f1']:.4f}" in text
     for name, scores in metrics["per_class"].items():
-        assert f"| {name} | {scores['precision']:.3f} | {scores['recall']:.3f} | {scores['f1']:.3f} |" in text
+        low, high = scores["recall_wilson_95"]
+        numbers = [f"{scores[key]:.3f}" for key in ("precision", "recall", "f1")]
+        assert f"| {name} | {' | '.join(numbers)} | {low:.3f} to {high:.3f} |" in text
     for name, counts in zip(EXPRESSIONS, metrics["confusion_matrix"], strict=True):
         assert f"| {name} | {' | '.join(map(str, counts))} |" in text
     for picture in ("confusion_matrix", "per_class", "training_curves", "samples"):
