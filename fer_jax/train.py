@@ -170,7 +170,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
                 if run.step % config.train.log_every_steps == 0 or run.step == last_step:
                     save.check_finite(first_not_finite(run.metrics.first_not_finite))
                     values, pace = _floats(run.metrics), interval.images_per_second(run.step, config.train.batch_size)
-                    progress.update(run.step, epoch, values, pace)
+                    progress.update(run.step, epoch, {key: values[key] for key in ("loss", "accuracy")}, pace)
                     rates = {"learning_rate": float(program.schedule(run.step - 1)), "images_per_second": pace}
                     log.write(run.step, {"epoch": run.step / steps_per_epoch, **values, **rates})
                     run.epoch_metrics = program.merge_metrics(run.epoch_metrics, run.metrics)
@@ -197,7 +197,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
             entry = EpochResult(
                 epoch=epoch,
                 step=last_step,
-                **{f"train_{name}": value for name, value in _floats(run.epoch_metrics).items()},
+                **_training_metrics(run.epoch_metrics),
                 **_validation_metrics(logits["validation"], data.validation.labels),
                 **_paper_protocol(logits.get("test"), data.test.labels),
                 learning_rate=float(program.schedule(last_step - 1)),
@@ -312,6 +312,12 @@ class _Interval:
 
 def _floats(metrics: TrainMetrics) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.compute().items() if name != "first_not_finite"}
+
+
+def _training_metrics(metrics: TrainMetrics) -> dict[str, float]:
+    """The means over an epoch; norms belong to a step."""
+    values = _floats(metrics)
+    return {"train_loss": values["loss"], "train_accuracy": values["accuracy"]}
 
 
 def _validation_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

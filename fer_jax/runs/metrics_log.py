@@ -2,8 +2,9 @@
 
 `metrics.jsonl` holds one flat JSON object a line, of two kinds:
 
-- `{"kind": "train", "step": 1344, "epoch": 2.99, "loss": ..., "accuracy": ..., "learning_rate": ...,
-  "images_per_second": ...}`, one every logging interval, over the batches of the interval;
+- `{"kind": "train", "step": 1344, "epoch": 2.99, "loss": ..., "accuracy": ..., "gradient_norm": ...,
+  "update_norm": ..., "parameter_norm": ..., "learning_rate": ..., "images_per_second": ...}`, one every logging
+  interval: means over the batches of the interval, and the norms of its last step, over the parameters that train;
 - `{"kind": "epoch", "step": 1347, "epoch": 3, "train_loss": ..., "train_accuracy": ..., "validation_loss": ...,
   "validation_accuracy": ..., "learning_rate": ..., "images_per_second": ..., "seconds": ...}`, one at the end of each
   epoch, counted from 1.

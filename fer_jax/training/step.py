@@ -23,15 +23,42 @@ from fer_jax.training.state import TrainState
 
 
 @struct.dataclass
-class TrainMetrics(clu_metrics.Collection):
-    """Means over the examples seen since the metrics were last empty, in training mode (dropout, augmentation).
+class Latest(clu_metrics.Metric):
+    """A scalar of the latest step: float32 [], 0 before the first."""
 
-    And the first step among them that was not finite.
+    value: jax.Array
+
+    @classmethod
+    def empty(cls) -> "Latest":
+        return cls(jnp.float32(0))
+
+    @classmethod
+    def from_model_output(cls, value: jax.Array, **_) -> "Latest":
+        """Hold `value`, float32 []."""
+        return cls(value)
+
+    def merge(self, other: "Latest") -> "Latest":
+        return other
+
+    def compute(self) -> jax.Array:
+        return self.value
+
+
+@struct.dataclass
+class TrainMetrics(clu_metrics.Collection):
+    """What training mode (dropout, augmentation) made of the steps since the metrics were last empty.
+
+    Means over their examples; the first step among them that was not finite; and, of the latest step, the global L2
+    norms over the parameters that train: of the gradient before it is clipped, of the update, and of the parameters
+    that it gave.
     """
 
     loss: clu_metrics.Average.from_output("loss")
     accuracy: clu_metrics.Accuracy
     first_not_finite: FirstNotFinite
+    gradient_norm: Latest.from_output("gradient_norm")
+    update_norm: Latest.from_output("update_norm")
+    parameter_norm: Latest.from_output("parameter_norm")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,13 +124,22 @@ def train_step(
     gradients, (loss, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(trainable)
     # Parameters that do not train have gradients and updates of zero, which the compiler removes again.
     all_gradients = overlay(jax.tree.map(jnp.zeros_like, state.params), gradients)
-    updates, opt_state = definition.optimizer.update(all_gradients, state.opt_state, state.params)
-    params = overlay(state.params, optax.apply_updates(trainable, select(updates, definition.trains)))
+    all_updates, opt_state = definition.optimizer.update(all_gradients, state.opt_state, state.params)
+    updates = select(all_updates, definition.trains)
+    trained = optax.apply_updates(trainable, updates)
+    params = overlay(state.params, trained)
     average = None
     if definition.ema_decay:
         model = {"params": params, "batch_stats": batch_stats}
         average = moved_average(state.average, model, definition.ema_decay, state.step)
     batch_metrics = TrainMetrics.single_from_model_output(
-        loss=loss, logits=logits, labels=batch.labels, step=state.step + 1, finite=all_finite((loss, gradients))
+        loss=loss,
+        logits=logits,
+        labels=batch.labels,
+        step=state.step + 1,
+        finite=all_finite((loss, gradients)),
+        gradient_norm=optax.global_norm(gradients),
+        update_norm=optax.global_norm(updates),
+        parameter_norm=optax.global_norm(trained),
     )
     return TrainState(state.step + 1, params, batch_stats, opt_state, average), metrics.merge(batch_metrics)

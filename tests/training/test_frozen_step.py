@@ -132,10 +132,16 @@ def test_frozen_step_learns_the_classifier_on_the_features_of_evaluation(plain_c
     classifier = start.params["classifier"]
     state = adam.init(classifier)
     for _ in range(3):
-        updates, state = adam.update(jax.grad(loss)(classifier), state)
+        gradients = jax.grad(loss)(classifier)
+        updates, state = adam.update(gradients, state)
         classifier = optax.apply_updates(classifier, updates)
     found = training.state.params["classifier"]
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-5), found, classifier)
+    # The norms of the last step, over what trains alone.
+    norms = {"gradient_norm": gradients, "update_norm": updates, "parameter_norm": classifier}
+    for name, tree in norms.items():
+        expected = np.sqrt(sum(np.square(np.asarray(leaf, np.float64)).sum() for leaf in jax.tree.leaves(tree)))
+        assert float(training.metrics.compute()[name]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_frozen_step_costs_a_forward_pass_and_the_classifier(plain_config, backbones):
