@@ -49,7 +49,7 @@ def main() -> None:
         peaks = {each.batch_per_chip: each.cost.peak_bytes for each in (step, largest)}
         print(
             f"  {largest.batch_per_chip} a chip compiles, peak {largest.cost.peak_bytes / 2**30:.2f} GiB; on a line "
-            f"through both peaks about {largest_batch(peaks, step.peak.memory_bytes)} would fit"
+            f"through both peaks about {largest_batch(peaks, step.peak.own_memory_bytes)} would fit"
         )
 
 

@@ -1,6 +1,7 @@
 """The lowerings of the depthwise convolution beside each other, and which one to set for this device."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -29,7 +30,7 @@ def depthwise(settings: Settings) -> Section:
     del runners
     batch_size = config.train.batch_size // jax.device_count()
     counted = {"rounds": settings.rounds, "calls": settings.steps}
-    rows = []
+    rows: list[dict[str, Any]] = []
     backbones = [BACKBONES[name] for name in config.model.backbones]
     for shape, times in depthwise_shapes(backbones, config.model.input_size).items():
         row = {"shape": str(shape), "times": times}
@@ -38,7 +39,7 @@ def depthwise(settings: Settings) -> Section:
             row |= {_column(direction, lowering): 1e3 * seconds for lowering, seconds in found.items()}
         rows.append(row)
     totals = network_milliseconds(rows)
-    fastest = ", ".join(f"{direction}: {min(found, key=found.get)}" for direction, found in totals.items())
+    fastest = ", ".join(f"{direction}: {min(found, key=found.__getitem__)}" for direction, found in totals.items())
     auto = AUTO.get(jax.default_backend(), "native")
     return Section(
         "depthwise",
@@ -57,7 +58,7 @@ def depthwise(settings: Settings) -> Section:
     )
 
 
-def network_milliseconds(rows: Sequence[Mapping[str, float | str]]) -> dict[str, dict[str, float]]:
+def network_milliseconds(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Sum the rows of `depthwise` over the network, each as often as it occurs: milliseconds by direction, lowering."""
     return {
         direction: {
@@ -76,7 +77,7 @@ def fastest_lowering(totals: Mapping[str, Mapping[str, float]]) -> str:
     Returns:
       One name where all directions agree, else three joined by commas.
     """
-    names = [min(LOWERINGS, key=totals[direction].get) for direction in DIRECTIONS]
+    names = [min(LOWERINGS, key=totals[direction].__getitem__) for direction in DIRECTIONS]
     return names[0] if len(set(names)) == 1 else ",".join(names)
 
 

@@ -38,7 +38,7 @@ def dispatch(settings: Settings) -> Section:
     """
     training = TrainRunner(settings.config)
     steps = -(-settings.steps // STEPS_AT_A_TIME[-1]) * STEPS_AT_A_TIME[-1]
-    runners = {_ONE_BY_ONE: training}
+    runners: dict[str, Runner] = {_ONE_BY_ONE: training}
     for at_a_time in STEPS_AT_A_TIME:
         compiled = training.lower(scanned(training.program, at_a_time)).compile()
         runners[f"{at_a_time} steps a call"] = _runner(training, compiled, at_a_time)

@@ -95,19 +95,20 @@ def _draw_speeds(axes: Axes, section: Section) -> None:
 
 def _draw_rows(axes: Axes, section: Section) -> None:
     """Every row as one bar for each way, its columns of that way added: `forward, native (ms)` is of the way native."""
-    ways = {}
+    ways: dict[str, list[float]] = {}
     for row in section.rows:
-        totals = {}
+        totals: dict[str, float] = {}
         for name, value in row.items():
-            if name.endswith(" (ms)"):
+            if name.endswith(" (ms)") and isinstance(value, float):
                 way = name.removesuffix(" (ms)").rpartition(", ")[2]
                 totals[way] = totals.get(way, 0.0) + value
         for way, total in totals.items():
             ways.setdefault(way, []).append(total)
     height = 0.8 / len(ways)
-    for place, (way, totals) in enumerate(ways.items()):
-        shift = (place - (len(ways) - 1) / 2) * height
-        axes.barh([row + shift for row in range(len(totals))], totals, height, label=way, color=_COLOURS[place])
-    axes.set_yticks(range(len(section.rows)), [row["shape"] for row in section.rows], fontsize=8)
+    for index, (way, by_row) in enumerate(ways.items()):
+        shift = (index - (len(ways) - 1) / 2) * height
+        places = [row + shift for row in range(len(by_row))]
+        axes.barh(places, by_row, height, label=way, color=_COLOURS[index])
+    axes.set_yticks(range(len(section.rows)), [str(row["shape"]) for row in section.rows], fontsize=8)
     axes.set_xlabel("milliseconds: forward, input gradient and kernel gradient together", fontsize=9)
     axes.legend(frameon=False, fontsize=9, ncols=len(ways), loc="lower right", bbox_to_anchor=(1, 1))

@@ -36,7 +36,7 @@ class Speed:
     steps: int
 
 
-def timed(step: Callable[[], None], images_per_step: int) -> Runner:
+def timed(step: Callable[[], object], images_per_step: int) -> Runner:
     """Return the runner that calls `step`, which returns when its work is done."""
 
     def run(steps: int) -> Round:
@@ -50,7 +50,7 @@ def timed(step: Callable[[], None], images_per_step: int) -> Runner:
 
 def interleave(runners: Mapping[str, Runner], *, rounds: int, steps: int) -> dict[str, Speed]:
     """Run every runner in turn, for `rounds` rounds of `steps` steps after one warm-up round."""
-    found = {name: [] for name in runners}
+    found: dict[str, list[Round]] = {name: [] for name in runners}
     for round_ in range(rounds + 1):
         for name, run in runners.items():
             result = run(steps)

@@ -14,6 +14,7 @@ from fer_jax.augment import affine
 from fer_jax.benchmarking.rounds import Round, Runner, timed
 from fer_jax.compile_check.cost import ProgramCost, program_cost
 from fer_jax.data import resident
+from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.inference.predictor import Predictor, predict_images
@@ -145,8 +146,9 @@ def _network(config: ConfigDict) -> tuple[TrainProgram, tuple[dict, dict]]:
     return program, jax.device_put(model, meshes.replicated(program.mesh))
 
 
-def _at_input_size(images: np.ndarray, config: ConfigDict) -> np.ndarray:
+def _at_input_size(images: np.ndarray | ImageFiles, config: ConfigDict) -> np.ndarray:
     """Resize images, uint8 [n, size, size], to the network's input size."""
+    assert isinstance(images, np.ndarray)
     return np.asarray(affine.resize(jnp.asarray(images), config.model.input_size).round().astype(jnp.uint8))
 
 
@@ -164,7 +166,7 @@ def input_runners(config: ConfigDict) -> dict[str, Runner]:
     prepare = augmented_images(config)
 
     def whole(data, ids):
-        return prepare(data.take(ids), 0)
+        return prepare(data.take(ids), jnp.int32(0))
 
     def runner(function):
         compiled = jax.jit(function, out_shardings=meshes.split_batch(mesh)).lower(data, ids).compile()

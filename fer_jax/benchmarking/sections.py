@@ -95,7 +95,7 @@ def make_input(settings: Settings) -> Section:
     """
     plain = settings.config.copy_and_resolve_references()
     plain.augment.update(vars(NO_AUGMENTATION))
-    runners = {
+    runners: dict[str, Runner] = {
         **input_runners(settings.config),
         "step without augmentation and resize": TrainRunner(plain, images_at_input_size=True),
         "training step": TrainRunner(settings.config),
@@ -130,7 +130,7 @@ def checkpoint(settings: Settings) -> Section:
             size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
             start = time.perf_counter()
             with Checkpoints(Path(folder)) as checkpoints:
-                jax.block_until_ready(checkpoints.restore_last(state, empty)[0])
+                jax.block_until_ready(checkpoints.restore_last(state, empty))
             restore.append(time.perf_counter() - start)
     figures = {
         "size (MB)": size / 1e6,

@@ -26,8 +26,11 @@ TIMM_NAMES = {
 class Peer:
     """A running peer: call it with a number of steps. `name` says what it is, with versions and threads."""
 
-    def __init__(self, process: subprocess.Popen, request: dict):
-        self._process = process
+    def __init__(self, process: subprocess.Popen[str], python: str, request: dict):
+        self._process, self._python = process, python
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._requests, self._answers = process.stdin, process.stdout
         self._batch_size = request["batch_size"]
         self.name = self._ask(request)["name"]
 
@@ -36,17 +39,17 @@ class Peer:
         return Round(steps * self._batch_size, answer["seconds"], answer["cpu_seconds"])
 
     def _ask(self, request: dict) -> dict:
-        python = self._process.args[0]
         with contextlib.suppress(BrokenPipeError):  # it ended: told below, as it gives no answer
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
+            self._requests.write(json.dumps(request) + "\n")
+            self._requests.flush()
+        line = self._answers.readline()
         if not line:
-            raise InputError(f"--peer=torch: {python} ended with status {self._process.wait()}; see its output above")
+            status = self._process.wait()
+            raise InputError(f"--peer=torch: {self._python} ended with status {status}; see its output above")
         answer = json.loads(line)
         if "error" in answer:
             raise InputError(
-                f"--peer=torch: {python} cannot run the peer ({answer['error']}); install torch and timm in an "
+                f"--peer=torch: {self._python} cannot run the peer ({answer['error']}); install torch and timm in an "
                 "environment of their own and name its interpreter: --peer-python=PATH"
             )
         return answer
@@ -81,9 +84,10 @@ def torch_peer(config: ConfigDict, what: str, batch_size: int, python: str = sys
             f"--peer-python={python}: cannot be run ({error.strerror}); expected a Python interpreter"
         ) from None
     try:
-        yield Peer(process, _request(config, what, batch_size))
+        yield Peer(process, python, _request(config, what, batch_size))
     finally:
-        process.stdin.close()
+        if process.stdin is not None:
+            process.stdin.close()
         process.terminate()
         process.wait()
 

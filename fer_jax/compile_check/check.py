@@ -59,7 +59,7 @@ class CompiledStep:
     def largest_batch_per_chip(self) -> int:
         """An estimate from this compilation alone, on the low side: all temporaries count as growing with the batch."""
         peaks = {0: self.cost.fixed_bytes, self.batch_per_chip: self.cost.peak_bytes}
-        return largest_batch(peaks, self.peak.memory_bytes)
+        return largest_batch(peaks, self.peak.own_memory_bytes)
 
 
 def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: int) -> CompiledStep:
@@ -88,9 +88,9 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         raise InputError(_does_not_fit(batch_per_chip, peak, first_line(error))) from None
     seconds = time.perf_counter() - start
     cost = program_cost(compiled)
-    if cost.peak_bytes > peak.memory_bytes:
+    if cost.peak_bytes > peak.own_memory_bytes:
         raise InputError(_does_not_fit(batch_per_chip, peak, f"it needs {cost.peak_bytes / 2**30:.2f} GiB"))
-    text = compiled.as_text()
+    text = compiled.as_text() or ""
     input_alone = lower_input(program).compile()
     return CompiledStep(
         chips=mesh.size,
@@ -102,7 +102,7 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
         hbm_bytes=hlo.main_memory_bytes(text),
         cycles=hlo.estimated_cycles(text),
         input_flops=program_cost(input_alone).flops,
-        input_hbm_bytes=hlo.main_memory_bytes(input_alone.as_text()),
+        input_hbm_bytes=hlo.main_memory_bytes(input_alone.as_text() or ""),
         collectives=hlo.collectives(text),
         gathers=gathers,
         data_copies=hlo.copies(text, program.resident_shapes()[0].pixels.shape),
@@ -138,7 +138,7 @@ def check_collectives(collectives: list[hlo.Collective]) -> None:
 def _does_not_fit(batch_per_chip: int, peak: Peak, found: str) -> str:
     return (
         f"the training step does not fit: a batch of {batch_per_chip} a chip on {peak.name} with "
-        f"{peak.memory_bytes / 2**30:.0f} GiB ({found}); give a smaller --batch-per-chip or "
+        f"{peak.own_memory_bytes / 2**30:.0f} GiB ({found}); give a smaller --batch-per-chip or "
         "--config.model.input_size, or --config.model.dtype=bfloat16"
     )
 
@@ -159,7 +159,7 @@ def report(step: CompiledStep) -> str:
         f"of HBM traffic an image, at most {100 * step.input_flops / cost.flops:.2f} % and "
         f"{100 * step.input_hbm_bytes / step.hbm_bytes:.2f} % of the step: fetch, augment, resize, normalise by "
         "themselves",
-        f"  peak HBM       {cost.peak_bytes / 2**30:9.2f} GiB of {step.peak.memory_bytes / 2**30:.0f}, donated "
+        f"  peak HBM       {cost.peak_bytes / 2**30:9.2f} GiB of {step.peak.own_memory_bytes / 2**30:.0f}, donated "
         "buffers counted once",
         f"  largest batch  {step.largest_batch_per_chip:9d} a chip, about: were all temporaries to grow with the batch",
         f"  bound by {bounds.bound_by}: at most {step.images_per_second_per_chip:.0f} images a second a chip",

@@ -35,6 +35,8 @@ class ProgramCost:
 def program_cost(compiled: jax.stages.Compiled) -> ProgramCost:
     """The cost that the compiler counts for `compiled`."""
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    assert cost is not None, "every compiler of this project counts the cost of a program"
+    assert memory is not None
     fixed_bytes = (
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes

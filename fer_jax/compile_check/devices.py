@@ -24,6 +24,12 @@ class Peak:
     bytes_per_second: float
     memory_bytes: int | None = None
 
+    @property
+    def own_memory_bytes(self) -> int:
+        """`memory_bytes` of a device that has a memory of its own."""
+        assert self.memory_bytes is not None, f"{self.name} shares the memory of its host"
+        return self.memory_bytes
+
 
 def _tpu(name: str, teraflops: float, gigabytes_per_second: float, gibibytes: float) -> Peak:
     # By default a TPU rounds the operands of a float32 product to bfloat16: one peak for both.

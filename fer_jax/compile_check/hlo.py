@@ -82,8 +82,10 @@ def gathers(hlo: str) -> list[Gather]:
     for line in hlo.splitlines():
         match = _INSTRUCTION.match(line)
         if match and match["opcode"] == "gather":
-            shape = _integers(_SHAPE.search(match["type"])[3])
-            found.append(Gather(shape, _integers(_SLICE_SIZES.search(line)[1]), _op_name(line)))
+            shape, slice_sizes = _SHAPE.search(match["type"]), _SLICE_SIZES.search(line)
+            assert shape, f"a gather in another form than XLA writes it: {line}"
+            assert slice_sizes, f"a gather in another form than XLA writes it: {line}"
+            found.append(Gather(_integers(shape[3]), _integers(slice_sizes[1]), _op_name(line)))
     return found
 
 
@@ -153,13 +155,13 @@ def cycle_shares(hlo: str) -> dict[str, float]:
 
     Empty where the compiler leaves no estimates in the program, as on other platforms.
     """
-    cycles = {}
+    cycles: dict[str, float] = {}
     for line in hlo.splitlines():
         if match := _CYCLES.search(line):
             name = _op_name(line)
             cycles[name] = cycles.get(name, 0) + int(match[1])
     total = sum(cycles.values())
-    return {name: cycles[name] / total for name in sorted(cycles, key=cycles.get, reverse=True)}
+    return {name: cycles[name] / total for name in sorted(cycles, key=cycles.__getitem__, reverse=True)}
 
 
 def type_bytes(text: str) -> int:

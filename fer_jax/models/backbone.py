@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -116,6 +117,10 @@ class ConvNorm(nnx.Module):
         return self.norm(self.conv(x), self.activation, train=train)
 
 
+def _norm_options(spec: BackboneSpec, options: BackboneOptions, rngs: nnx.Rngs) -> dict[str, Any]:
+    return {"momentum": options.batch_norm_momentum, "epsilon": spec.batch_norm_epsilon, "rngs": rngs}
+
+
 class InvertedResidual(nnx.Module):
     """Expand by 1x1, convolve each channel, gate, project by 1x1; add the input where the shapes agree.
 
@@ -136,8 +141,12 @@ class InvertedResidual(nnx.Module):
         rngs: nnx.Rngs,
     ):
         expanded = inputs * stage.expansion
-        norm = {"momentum": options.batch_norm_momentum, "epsilon": spec.batch_norm_epsilon, "rngs": rngs}
-        pointwise = {"dtype": options.dtype, "rngs": rngs}
+        norm: dict[str, Any] = {
+            "momentum": options.batch_norm_momentum,
+            "epsilon": spec.batch_norm_epsilon,
+            "rngs": rngs,
+        }
+        pointwise: dict[str, Any] = {"dtype": options.dtype, "rngs": rngs}
         if stage.expansion != 1:
             self.expand = ConvNorm(Conv(inputs, expanded, **pointwise), BatchNorm(expanded, **norm), spec.activation)
         depthwise = DepthwiseConv(
@@ -168,6 +177,7 @@ class InvertedResidual(nnx.Module):
         if not self.is_residual:
             return branch
         if train and self.drop_path_rate and not self.frozen:
+            assert rngs is not None, "training mode with drop path needs rngs"
             branch = drop_path(branch, self.drop_path_rate, rngs)
         return x + branch
 
@@ -181,11 +191,15 @@ class Backbone(nnx.Module):
     """
 
     def __init__(self, spec: BackboneSpec, options: BackboneOptions, *, rngs: nnx.Rngs):
-        norm = {"momentum": options.batch_norm_momentum, "epsilon": spec.batch_norm_epsilon, "rngs": rngs}
-        conv = {"dtype": options.dtype, "rngs": rngs}
+        norm: dict[str, Any] = {
+            "momentum": options.batch_norm_momentum,
+            "epsilon": spec.batch_norm_epsilon,
+            "rngs": rngs,
+        }
+        conv: dict[str, Any] = {"dtype": options.dtype, "rngs": rngs}
         stem = Conv(3, spec.stem_channels, 3, stride=2, padding=spec.padding, **conv)
         self.stem = ConvNorm(stem, BatchNorm(spec.stem_channels, **norm), spec.activation)
-        blocks = []
+        blocks: list[InvertedResidual] = []
         channels = spec.stem_channels
         for stage in spec.stages:
             for repeat in range(stage.repeats):

@@ -95,8 +95,12 @@ class BatchNorm(nnx.BatchNorm):
     def __init__(self, channels: int, *, momentum: float, epsilon: float, rngs: nnx.Rngs):
         super().__init__(channels, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, rngs=rngs)
 
-    def __call__(self, x: jax.Array, activation: str | None = None, *, train: bool) -> jax.Array:
+    def __call__(  # type: ignore[override]  # normalisation and activation are one function with one derivative
+        self, x: jax.Array, activation: str | None = None, *, train: bool
+    ) -> jax.Array:
         """Normalise `x` [n, h, w, c] and apply one of `ACTIVATIONS`; the result has the dtype of `x`."""
+        assert self.scale is not None
+        assert self.bias is not None
         scale, bias = self.scale[...], self.bias[...]
         if train and not self.frozen:
             y, mean, variance = norm_by_batch(x, scale, bias, self.epsilon, activation)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,9 @@ class Hidden(nnx.Linear):
         super().__init__(inputs, outputs, **linear)
         self.dropout = nnx.Dropout(dropout)
 
-    def __call__(self, x: jax.Array, *, train: bool, rngs: nnx.Rngs | None) -> jax.Array:
+    def __call__(  # type: ignore[override]  # a layer with dropout needs to know its mode
+        self, x: jax.Array, *, train: bool, rngs: nnx.Rngs | None
+    ) -> jax.Array:
         return self.dropout(jax.nn.relu(super().__call__(x)), deterministic=self.frozen or not train, rngs=rngs)
 
 
@@ -65,7 +68,7 @@ class Classifier(nnx.Module):
 
     def __init__(self, spec: FerNetSpec, *, rngs: nnx.Rngs):
         # The Keras default of a Dense layer, which the paper used.
-        init = {"kernel_init": jax.nn.initializers.glorot_uniform(), "rngs": rngs}
+        init: dict[str, Any] = {"kernel_init": jax.nn.initializers.glorot_uniform(), "rngs": rngs}
         widths = (spec.num_features, *spec.hidden_units)
         self.hidden = nnx.List(
             [
@@ -107,7 +110,7 @@ class FerNet(nnx.Module):
         return self.classifier(self.features(images, train=train, rngs=rngs), train=train, rngs=rngs)
 
 
-def freeze_modules(model: FerNet, is_frozen: Callable[[tuple[str | int, ...]], bool]) -> None:
+def freeze_modules(model: FerNet, is_frozen: Callable[[tuple[Any, ...]], bool]) -> None:
     """Make the frozen parts of a model act in training mode as in evaluation.
 
     `is_frozen` tells from its path whether a parameter is frozen. A module with a `frozen` attribute (batch

@@ -1,5 +1,7 @@
 """The layers that the backbones share: padded convolution, batch normalisation, squeeze-excite, drop path."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -44,7 +46,7 @@ class SqueezeExcite(nnx.Module):
     """Scales each channel by a gate computed from the mean of all channels (Hu et al. 2018)."""
 
     def __init__(self, channels: int, reduced: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        init = {"kernel_init": _conv_init, "dtype": dtype, "rngs": rngs}
+        init: dict[str, Any] = {"kernel_init": _conv_init, "dtype": dtype, "rngs": rngs}
         self.reduce = nnx.Linear(channels, reduced, **init)
         self.expand = nnx.Linear(reduced, channels, **init)
 

@@ -1,6 +1,7 @@
 """The table of layers of a network: output shapes and parameter counts, computed without running it."""
 
 import io
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,9 +47,8 @@ def layer_table(spec: FerNetSpec) -> str:
 
 
 def _counts(module: nnx.Module) -> tuple[int, int]:
-    return tuple(
-        sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, kind))) for kind in (nnx.Param, nnx.BatchStat)
-    )
+    params, batch_stats = (jax.tree.leaves(nnx.state(module, kind)) for kind in (nnx.Param, nnx.BatchStat))
+    return sum(leaf.size for leaf in params), sum(leaf.size for leaf in batch_stats)
 
 
 def _backbone_outputs(backbone: Backbone, image: jax.ShapeDtypeStruct) -> list[tuple[int, ...]]:
@@ -60,7 +60,7 @@ def _backbone_outputs(backbone: Backbone, image: jax.ShapeDtypeStruct) -> list[t
     return [output.shape[1:] for output in jax.eval_shape(run, state, image)]
 
 
-def _block_kind(block: nnx.Module) -> str:
+def _block_kind(block: Any) -> str:
     conv = block.depthwise.conv
     size = conv.kernel.shape[0]
     return f"{size}x{size}{' /2' if conv.stride == 2 else ''}{' +' if block.is_residual else ''}"

@@ -152,7 +152,7 @@ class TrainableTable:
         """The epochs, sorted, at which the set of trained parameters changes; the first is 1."""
         return tuple(sorted({1, *(group.first_epoch for group in self.groups)}))
 
-    def describe(self) -> list[dict[str, str | int]]:
+    def describe(self) -> list[dict[str, Any]]:
         """Return the rows as JSON: `row`, and the number of `tensors` and `parameters` that it decides."""
         counts = {row: [0, 0] for row in self.rows}
         for path, row in self.row_of.items():
@@ -164,7 +164,7 @@ class TrainableTable:
         """Format the rows with their counts, the sum of what trains, and the size of the optimizer's state."""
         lines = self.describe()
         trained = [self.sizes[path] for path in self.row_of if self.ever_trains(path)]
-        total = {"row": "trained in all", "tensors": len(trained), "parameters": sum(trained)}
+        total: dict[str, Any] = {"row": "trained in all", "tensors": len(trained), "parameters": sum(trained)}
         width = max(len(line["row"]) for line in (*lines, total))
         return "\n".join(
             [

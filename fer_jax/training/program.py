@@ -159,7 +159,9 @@ class TrainProgram:
         average = None
         if self.config.train.ema_decay > 0:
             average = averaged(self.params, self.batch_stats, self.table.ever_trains)
-        return TrainState(self._integers(), self.params, self.batch_stats, self._placed(opt_state), average)
+        opt_state = self._placed(opt_state)
+        # Shapes stand for arrays.
+        return TrainState(self._integers(), self.params, self.batch_stats, opt_state, average)  # type: ignore[arg-type]
 
     def no_metrics(self) -> TrainMetrics:
         """Return metrics that have seen no step, on the devices of the mesh."""
@@ -174,7 +176,8 @@ class TrainProgram:
         """Return the shapes of what a step takes from data on the devices: the training split and an epoch's order."""
         n, shape = self.data_shape.num_train, self.data_shape.image_shape
         pixels = jax.ShapeDtypeStruct((n, math.prod(shape)), jnp.uint8, sharding=replicated(self.mesh))
-        data = ResidentSplit(pixels, self._integers(n), self._integers(n), shape)
+        # Shapes stand for arrays.
+        data = ResidentSplit(pixels, self._integers(n), self._integers(n), shape)  # type: ignore[arg-type]
         return data, self._integers(self.steps_per_epoch, self.config.train.batch_size)
 
     def definition(self, epoch: int = 1) -> StepDefinition:

@@ -54,7 +54,7 @@ class TrainState:
 
 def split_model(model: FerNet) -> tuple[nnx.GraphDef, dict, dict]:
     """A model as its static definition, its parameters and its running statistics (nested dicts of arrays)."""
-    graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]  # a tuple of three
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
 
 

@@ -53,12 +53,12 @@ class TrainMetrics(clu_metrics.Collection):
     that it gave.
     """
 
-    loss: clu_metrics.Average.from_output("loss")
+    loss: clu_metrics.Average.from_output("loss")  # type: ignore[valid-type]
     accuracy: clu_metrics.Accuracy
     first_not_finite: FirstNotFinite
-    gradient_norm: Latest.from_output("gradient_norm")
-    update_norm: Latest.from_output("update_norm")
-    parameter_norm: Latest.from_output("parameter_norm")
+    gradient_norm: Latest.from_output("gradient_norm")  # type: ignore[valid-type]
+    update_norm: Latest.from_output("update_norm")  # type: ignore[valid-type]
+    parameter_norm: Latest.from_output("parameter_norm")  # type: ignore[valid-type]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

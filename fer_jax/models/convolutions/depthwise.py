@@ -50,10 +50,9 @@ def by_direction(lowering: str) -> tuple[str, str, str]:
 def is_lowering(value: object) -> bool:
     """Return whether `by_direction` accepts `value`."""
     try:
-        by_direction(value)
-    except (ValueError, AttributeError):
+        return isinstance(value, str) and bool(by_direction(value))
+    except ValueError:
         return False
-    return True
 
 
 def padding_amounts(padding: str, size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -109,11 +108,10 @@ def _forward(x, kernel, lowerings, stride, pads):
 
 
 def _backward(lowerings, stride, pads, residuals, gradient):
-    functions = (
-        {"native": _native_input_gradient, "shift_and_add": shift_and_add.input_gradient}[lowerings[1]],
-        {"native": _native_kernel_gradient, "shift_and_add": shift_and_add.kernel_gradient}[lowerings[2]],
-    )
-    return tuple(function(gradient, *residuals, stride, pads) for function in functions)
+    of_input = {"native": _native_input_gradient, "shift_and_add": shift_and_add.input_gradient}[lowerings[1]]
+    of_kernel = {"native": _native_kernel_gradient, "shift_and_add": shift_and_add.kernel_gradient}[lowerings[2]]
+    x, kernel = residuals
+    return of_input(gradient, x, kernel, stride, pads), of_kernel(gradient, x, kernel, stride, pads)
 
 
 _by_direction.defvjp(_forward, _backward)

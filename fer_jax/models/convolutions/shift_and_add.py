@@ -7,6 +7,10 @@ phase of the stride, and the kernel's is one reduction with k * k results that r
 `docs/performance.md` has the measurement.
 """
 
+import functools
+import operator
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +19,17 @@ from jax import lax
 from fer_jax.models.convolutions.windows import Pads, pad, taps
 
 
+def _sum(terms: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(operator.add, terms)
+
+
 def forward(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
     """Convolve each channel of `x` [n, h, w, c] with `kernel` [k, k, 1, c], both axes padded with zeros by `pads`.
 
     The sums are kept in float32, as the native convolution keeps them; the result has the dtype of `x`.
     """
     shifted = taps(x, kernel.shape[0], stride, pads)
-    return sum(_f32(tap) * _f32(kernel[row, column, 0]) for row, column, tap in shifted).astype(x.dtype)
+    return _sum(_f32(tap) * _f32(kernel[row, column, 0]) for row, column, tap in shifted).astype(x.dtype)
 
 
 def input_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
@@ -39,7 +47,7 @@ def input_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride:
         all_shifts = [shift for phase in shifts[axis] for _, shift in phase]
         out = gradient.shape[1 + axis]
         margins.append((max(0, -min(all_shifts)), max(0, max(all_shifts) + quotients[axis] - out)))
-    padded = pad(gradient, tuple(margins))
+    padded = pad(gradient, (margins[0], margins[1]))
 
     def window(row_shift, column_shift):
         corner = (margins[0][0] + row_shift, margins[1][0] + column_shift)
@@ -47,7 +55,7 @@ def input_gradient(gradient: jax.Array, x: jax.Array, kernel: jax.Array, stride:
 
     phases = [
         [
-            sum(_f32(window(i, j)) * _f32(kernel[row, column, 0]) for row, i in row_taps for column, j in column_taps)
+            _sum(_f32(window(i, j)) * _f32(kernel[row, column, 0]) for row, i in row_taps for column, j in column_taps)
             for column_taps in shifts[1]
         ]
         for row_taps in shifts[0]

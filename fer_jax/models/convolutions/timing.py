@@ -30,7 +30,7 @@ class DepthwiseShape:
 
 def depthwise_shapes(backbones: Sequence[BackboneSpec], input_size: int) -> dict[DepthwiseShape, int]:
     """Return the distinct depthwise convolutions of the backbones in order, with the number of times each occurs."""
-    shapes = {}
+    shapes: dict[DepthwiseShape, int] = {}
     for spec in backbones:
         size, channels = math.ceil(input_size / 2), spec.stem_channels
         for stage in spec.stages:
@@ -58,7 +58,7 @@ def lowering_seconds(
         lowering: jax.jit(_repeated(_function(direction, shape, lowering), calls)).lower(*arguments).compile()
         for lowering in LOWERINGS
     }
-    times = {lowering: [] for lowering in LOWERINGS}
+    times: dict[str, list[float]] = {lowering: [] for lowering in LOWERINGS}
     for round_ in range(rounds + 1):
         for lowering, program in programs.items():
             start = time.perf_counter()
