@@ -1,57 +1,6 @@
-"""Compile the training step of a config for TPUs on a machine without one, and print what it costs there.
+"""The command of fer_jax/commands/compile_check.py."""
 
-    python scripts/compile_check.py --config=configs/X.py --topology=v5e:2x2 [--batch-per-chip=N] [--config.KEY=VALUE]
-
-Needs libtpu, in an environment of its own, and minutes of one core. Prints operations, memory traffic and peak memory
-of one chip, the collectives, and the images per second that the chip's limits allow (nothing is run, so these are
-bounds). Fails where the step does not fit, holds a gather beside the fetch of the batch, or an unexpected collective.
-`--out=FILE.json` keeps the counts that scripts/scaling.py reads.
-"""
-
-import argparse
-import shlex
-import sys
-from pathlib import Path
-
-from fer_jax.compile_check.check import check_collectives, compile_step, report
-from fer_jax.compile_check.cost import largest_batch
-from fer_jax.compile_check.counts import write_counts
-from fer_jax.compile_check.topology import topology_mesh
-from fer_jax.config.loading import load_config
-from fer_jax.errors import InputError, exit_on_input_error
-
-
-@exit_on_input_error
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--config", required=True, help="a config file; --config.KEY=VALUE overrides a value of it")
-    parser.add_argument("--topology", required=True, help="generation and chips, such as v5e:2x2 or v5p:2x2x1")
-    parser.add_argument("--batch-per-chip", type=int, help="default: the config's batch, split over the chips")
-    parser.add_argument("--confirm", action="store_true", help="compile the step at the estimated largest batch, too")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="for the counts that scripts/scaling.py reads")
-    args, overrides = parser.parse_known_args()
-    if args.batch_per_chip is not None and args.batch_per_chip < 1:
-        raise InputError(f"--batch-per-chip={args.batch_per_chip}: expected at least 1")
-    config = load_config([f"--config={args.config}", *overrides])
-    mesh = topology_mesh(args.topology)
-    batch = args.batch_per_chip or max(1, config.train.batch_size // mesh.size)
-
-    step = compile_step(config, mesh, batch)
-    print(report(step), flush=True)
-    if args.out:
-        command = shlex.join(["python", "scripts/compile_check.py", *sys.argv[1:]])
-        write_counts(args.out, step, config, args.topology, command)
-    check_collectives(step.collectives)
-    if args.confirm and step.largest_batch_per_chip > batch:
-        largest = compile_step(config, mesh, step.largest_batch_per_chip)
-        peaks = {each.batch_per_chip: each.cost.peak_bytes for each in (step, largest)}
-        print(
-            f"  {largest.batch_per_chip} a chip compiles, peak {largest.cost.peak_bytes / 2**30:.2f} GiB; on a line "
-            f"through both peaks about {largest_batch(peaks, step.peak.own_memory_bytes)} would fit"
-        )
-
+from fer_jax.commands.compile_check import main
 
 if __name__ == "__main__":
     main()

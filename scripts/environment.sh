@@ -22,7 +22,7 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv
 fi
 # Installed again only when what it is made of has changed.
-wanted=$(cat pyproject.toml requirements*.txt | cksum)$1
+wanted=$(cat pyproject.toml setup.py requirements*.txt | cksum)$1
 if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
     echo "installing fer_jax and what it needs into .venv (a few minutes)"
     PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$1"

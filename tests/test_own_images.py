@@ -1,6 +1,7 @@
 """From a folder of a user's own images and classes to a model and its report, resident and streamed."""
 
 import csv
+import importlib
 import json
 import sys
 
@@ -13,7 +14,6 @@ from fer_jax.data.folder_reader import FolderOptions, read_folder
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runs.record import as_json
-from fer_jax.testing import load_script
 from fer_jax.train import train
 
 NAMES = ("bird", "cat", "dog")
@@ -110,17 +110,18 @@ def test_colour_becomes_gray_for_a_model_of_gray_images(runs, folder):
     np.testing.assert_array_equal(model.probabilities(images), as_gray)
 
 
-def run_script(repository, name, *arguments, monkeypatch, **replaced):
-    module = load_script(repository / "scripts" / f"{name}.py")
+def run_command(name, *arguments, monkeypatch, **replaced):
+    module = importlib.import_module(f"fer_jax.commands.{name}")
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
-    vars(module).update(replaced)
+    for what, stand_in in replaced.items():
+        monkeypatch.setattr(module, what, stand_in)
     module.main()
 
 
 def test_report_has_the_classes_of_the_folder(runs, folder, repository, tmp_path, monkeypatch, capsys):
     workdir, _ = runs["streaming"]
     arguments = [f"--checkpoint={workdir}", f"--data={folder}", "--split=test", f"--out={tmp_path / 'report'}"]
-    run_script(repository, "evaluate", *arguments, monkeypatch=monkeypatch)
+    run_command("evaluate", *arguments, monkeypatch=monkeypatch)
     assert "on 9 images of test" in capsys.readouterr().out
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["metrics"]["class_names"] == list(NAMES)
@@ -133,14 +134,14 @@ def test_report_has_the_classes_of_the_folder(runs, folder, repository, tmp_path
     ("split", "message"),
     [("validation", "no image of the validation split, found test"), ("test", "test/fox: unknown class folder")],
 )
-def test_evaluation_refuses_what_it_has_no_answer_for(runs, repository, tmp_path, monkeypatch, capsys, split, message):
+def test_evaluation_refuses_what_it_has_no_answer_for(runs, tmp_path, monkeypatch, capsys, split, message):
     for name in ("cat", *(["fox"] if split == "test" else [])):
         file = tmp_path / "other" / "test" / name / "a.png"
         file.parent.mkdir(parents=True)
         Image.new("L", (70, 70)).save(file)
     arguments = [f"--checkpoint={runs['resident'][0]}", f"--data={tmp_path / 'other'}", f"--split={split}"]
     with pytest.raises(SystemExit):
-        run_script(repository, "evaluate", *arguments, f"--out={tmp_path / 'out'}", monkeypatch=monkeypatch)
+        run_command("evaluate", *arguments, f"--out={tmp_path / 'out'}", monkeypatch=monkeypatch)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -157,7 +158,7 @@ def test_train_command_reads_the_folder_as_its_options_say(folder, repository, t
     # What the command sets for its process is not to be set for that of the tests.
     left_alone = dict.fromkeys(("enable_compile_cache", "keep_freed_memory"), lambda: None)
     replaced = {"train": train, **left_alone}
-    run_script(repository, "train", *arguments, *overrides, monkeypatch=monkeypatch, **replaced)
+    run_command("train", *arguments, *overrides, monkeypatch=monkeypatch, **replaced)
     assert isinstance(given[0].train.images, ImageFiles)
     assert given[0].image_shape == (40, 40, 3)
     assert given[0].class_names == NAMES

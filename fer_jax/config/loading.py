@@ -11,6 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from fer_jax.config.defaults import check_config, default_config, flatten
+from fer_jax.config.shipped import config_file, shipped_names
 from fer_jax.errors import InputError
 
 
@@ -48,26 +49,22 @@ _NEAR = 0.85
 
 
 def load_config(arguments: Sequence[str]) -> ConfigDict:
-    """The config of a command line such as `["--config=configs/quickstart.py", "--config.train.epochs=2"]`.
+    """The config of a command line such as `["--config=quickstart", "--config.train.epochs=2"]`.
+
+    `--config` names a file or a shipped config, see `config_file`.
 
     Raises `InputError` for a file that is missing or broken (with the line of it that raised), an unknown key (with the
     nearest valid name), a value of the wrong type, and an impossible value.
     """
     paths = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
-    for path in paths:
-        try:
-            found = Path(path).is_file()
-        except OSError as error:  # a name too long for a file system
-            raise InputError(f"--config={path}: cannot be looked up ({error.strerror})") from error
-        if not found:
-            raise InputError(f"--config={path}: no such file; the configs of the paper's experiments are in configs/")
     if not paths:
-        raise InputError("no config file; give one, such as --config=configs/quickstart.py")
+        raise InputError(f"no config; give --config=FILE.py or --config=NAME, one of {', '.join(shipped_names())}")
+    files = [config_file(path) for path in paths]
     known = flatten(default_config())
     for key in (a.removeprefix("--config.").partition("=")[0] for a in arguments if a.startswith("--config.")):
         if key not in known:
             raise InputError(f"config.{key} is not a key{_nearest(key, known)}")
-    config = _run_config_file(paths[-1])
+    config = _run_config_file(str(files[-1]))
     if problem := _unlike_default(config):
         raise InputError(problem)
     rest = _override(config, [a for a in arguments if not a.startswith("--config=")])

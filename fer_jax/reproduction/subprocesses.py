@@ -1,6 +1,6 @@
 """Run the experiments one after another, each in its own processes, and resume where they were stopped.
 
-Below the folder: `runs/NAME-seedN` is a run of `scripts/train.py`, `reports/NAME-seedN` its report on the test split,
+Below the folder: `runs/NAME-seedN` is a run of the command `train`, `reports/NAME-seedN` its report on the test split,
 whose `report.json` says that the experiment is done, `logs/NAME-seedN.log` what both printed.
 """
 
@@ -14,12 +14,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from fer_jax.config.shipped import shipped_folder
 from fer_jax.errors import InputError
 from fer_jax.reproduction.plan import Experiment
 from fer_jax.runtime import files
 from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
 
 _PLAN = "plan.json"
+
+PROGRAM = (sys.executable, "-m", "fer_jax")
+"""How a process of a command begins, before the command's name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +55,19 @@ def open_plan(workdir: Path, plan: dict) -> None:
 
 
 class Runner:
-    """Runs experiments below `workdir` on the data `source`, by the scripts in `scripts` and the files in `configs`."""
+    """Runs experiments below `workdir` on the data `source`; its processes begin with `program`."""
 
     def __init__(
-        self, workdir: Path, source: str, *, scripts: Path, configs: Path, message: Callable[[str], None] = print
+        self,
+        workdir: Path,
+        source: str,
+        *,
+        program: Sequence[str] = PROGRAM,
+        message: Callable[[str], None] = print,
     ):
         # Runs record the paths of the runs that they start from, which must not depend on the working directory.
         self._workdir, self._source = workdir.resolve(), source
-        self._scripts, self._configs = scripts, configs
+        self._program = program
         self._message = message
         self._child: subprocess.Popen | None = None
         self._stopped: int | None = None
@@ -98,26 +107,27 @@ class Runner:
             overrides[f"backbone_checkpoints.{backbone}"] = self._run_folder(needed, seed)
         common = [f"--data={self._source}"]
         train = [
-            f"--config={self._configs / experiment.config}.py",
+            f"--config={shipped_folder() / experiment.config}.py",
             f"--workdir={run}",
             *(f"--config.{key}={value}" for key, value in overrides.items()),
         ]
         evaluate = [f"--checkpoint={run}", "--split=test", f"--out={report}", "--no-faces"]
         start = time.monotonic()
-        for script, arguments in (("train.py", common + train), ("evaluate.py", common + evaluate)):
-            if failure := self._command(name, script, arguments):
+        for command, arguments in (("train", common + train), ("evaluate", common + evaluate)):
+            if failure := self._command(name, command, arguments):
                 return failure
         self._message(f"{name}: done in {(time.monotonic() - start) / 60:.1f} min")
         return None
 
-    def _command(self, name: str, script: str, arguments: Sequence[str]) -> str | None:
+    def _command(self, name: str, command: str, arguments: Sequence[str]) -> str | None:
         log = self._workdir / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
             before = file.tell()
-            command = [sys.executable, str(self._scripts / script), *arguments]
             # In a session of its own: the terminal's SIGINT reaches it through here alone, and so only once.
-            self._child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+            self._child = subprocess.Popen(
+                [*self._program, command, *arguments], stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
             if self._stopped:
                 self._child.send_signal(signal.SIGTERM)
             status = self._child.wait()

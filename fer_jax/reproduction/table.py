@@ -9,7 +9,7 @@ from fer_jax.evaluation.plots import save_figure
 from fer_jax.reproduction import render
 from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS, experiments
 from fer_jax.reproduction.results import table_of
-from fer_jax.reproduction.subprocesses import Runner, open_plan
+from fer_jax.reproduction.subprocesses import PROGRAM, Runner, open_plan
 from fer_jax.runtime import files
 
 
@@ -17,8 +17,7 @@ def reproduce(
     source: str,
     workdir: Path,
     *,
-    scripts: Path,
-    configs: Path,
+    program: Sequence[str] = PROGRAM,
     scale: str = "small",
     seeds: int = 1,
     backbones: Sequence[str] = PAPER_BACKBONES,
@@ -29,10 +28,9 @@ def reproduce(
     """Run the unfinished experiments below `workdir`, and write `table3.json`, `.md`, `.png` and `.html` there.
 
     Args:
-      source: the data, as for `scripts/train.py`.
+      source: the data, as for training.
       workdir: the folder of all runs, reports and the table.
-      scripts: the folder of `train.py` and `evaluate.py`.
-      configs: the folder of the configs.
+      program: how a process of the commands `train` and `evaluate` begins.
       scale: a key of `PRESETS`.
       seeds: how many, from 0 on; more of them may be asked for later.
       backbones: the pair, see `experiments`.
@@ -61,7 +59,7 @@ def reproduce(
     # With their values, so that a preset that has changed since is noticed.
     overrides = {row.name: {key: str(value) for key, value in row.overrides.items()} for row in rows}
     open_plan(workdir, {**about, "overrides": overrides})
-    runner = Runner(workdir, source, scripts=scripts, configs=configs, message=message)
+    runner = Runner(workdir, source, program=program, message=message)
     outcomes = runner(rows, range(seeds))
     table = table_of(outcomes, {**about, "seeds": list(range(seeds))})
     texts = {

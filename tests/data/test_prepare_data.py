@@ -1,4 +1,4 @@
-"""The command `scripts/prepare_data.py`: what it writes, and that it harms nothing."""
+"""The command `prepare`: what it writes, and that it harms nothing."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fer_jax.commands.prepare_data import main
 from fer_jax.data.sources import load
-from fer_jax.testing import load_script
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 
 
 @pytest.fixture(autouse=True)
@@ -17,23 +15,18 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
 
 
-@pytest.fixture(scope="module")
-def main():
-    return load_script(SCRIPT).main
-
-
 def _files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _fails(main, capsys, *arguments) -> str:
+def _fails(capsys, *arguments) -> str:
     with pytest.raises(SystemExit) as caught:
         main([str(argument) for argument in arguments])
     assert caught.value.code == 2
     return capsys.readouterr().err
 
 
-def test_writes_dataset_preview_and_summary(main, tmp_path, capsys):
+def test_writes_dataset_preview_and_summary(tmp_path, capsys):
     out = tmp_path / "new" / "out"
     main(["synthetic:80", "--out", str(out)])
     printed = capsys.readouterr().out
@@ -54,11 +47,11 @@ def test_writes_dataset_preview_and_summary(main, tmp_path, capsys):
 
     before = _files(out)
     for arguments in (("synthetic:80",), (tmp_path / "absent.csv",)):
-        assert "1.0.0 exists already; remove it" in _fails(main, capsys, *arguments, "--out", out)
+        assert "1.0.0 exists already; remove it" in _fails(capsys, *arguments, "--out", out)
     assert _files(out) == before
 
 
-def test_other_contents_stay(main, tmp_path, capsys):
+def test_other_contents_stay(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     main(["synthetic:16", "--out", str(tmp_path)])
     assert (tmp_path / "notes.txt").read_text() == "mine"
@@ -66,27 +59,27 @@ def test_other_contents_stay(main, tmp_path, capsys):
     other = tmp_path / "other"
     other.mkdir()
     (other / "summary.json").write_text("mine")
-    assert "summary.json exists already" in _fails(main, capsys, "synthetic:16", "--out", other)
+    assert "summary.json exists already" in _fails(capsys, "synthetic:16", "--out", other)
     assert _files(other) == {other / "summary.json": b"mine"}
-    assert "expected a folder" in _fails(main, capsys, "synthetic:16", "--out", tmp_path / "notes.txt")
+    assert "expected a folder" in _fails(capsys, "synthetic:16", "--out", tmp_path / "notes.txt")
 
 
 @pytest.mark.parametrize("content", ["", "emotion,pixels,Usage\n1,2 3,Training\n"])
-def test_bad_input_writes_nothing(main, tmp_path, capsys, content):
+def test_bad_input_writes_nothing(tmp_path, capsys, content):
     (tmp_path / "bad.csv").write_text(content)
-    message = _fails(main, capsys, tmp_path / "bad.csv", "--out", tmp_path / "out")
+    message = _fails(capsys, tmp_path / "bad.csv", "--out", tmp_path / "out")
     assert message.startswith(f"error: {tmp_path / 'bad.csv'}")
     assert message.count("\n") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["bad.csv"]
 
 
-def test_options_for_folders(main, tmp_path, capsys):
+def test_options_for_folders(tmp_path, capsys):
     source = tmp_path / "faces"
     for name in ("train/happy/1.png", "train/happy/2.png", "test/happy/3.png"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (48, 48)).save(source / name)
-    assert "--validation-fraction" in _fails(main, capsys, source, "--out", tmp_path / "out")
-    assert "lies in the source folder" in _fails(main, capsys, source, "--out", source / "out")
+    assert "--validation-fraction" in _fails(capsys, source, "--out", tmp_path / "out")
+    assert "lies in the source folder" in _fails(capsys, source, "--out", source / "out")
     main([str(source), "--out", str(tmp_path / "out"), "--validation-fraction", "0.5", "--seed", "3"])
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["validation_fraction"], summary["seed"]) == (0.5, 3)
@@ -94,7 +87,7 @@ def test_options_for_folders(main, tmp_path, capsys):
     assert "with a twin in train: 1 validation images, 1 test images" in capsys.readouterr().out
 
 
-def test_own_images_are_checked_and_left_where_they_are(main, tmp_path, capsys):
+def test_own_images_are_checked_and_left_where_they_are(tmp_path, capsys):
     source = tmp_path / "photos"
     for place, name in enumerate(("train/cat/1.png", "train/dog/2.png", "validation/dog/3.png")):
         (source / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,10 @@
-"""`scripts/convert_weights.py`: what it refuses, without leaving a file, and what it writes."""
+"""The command `convert`: what it refuses, without leaving a file, and what it writes."""
 
 import dataclasses
 import hashlib
 import http.server
 import threading
 import zipfile
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,6 +13,7 @@ import safetensors
 import safetensors.numpy
 from PIL import Image
 
+from fer_jax.commands import convert_weights
 from fer_jax.errors import InputError
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.pretrained.convert import convert_file
@@ -21,9 +21,6 @@ from fer_jax.pretrained.layers import backbone_layers
 from fer_jax.pretrained.manifest import CONVENTIONS, SOURCES
 from fer_jax.pretrained.naming import KERAS_EFFICIENTNET, KERAS_MOBILENET
 from fer_jax.pretrained.weights import read_weights
-from fer_jax.testing import load_script
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
 
 
 @pytest.fixture(autouse=True)
@@ -33,29 +30,24 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "xdg" / "fer_jax" / "pretrained"
 
 
-@pytest.fixture(scope="module")
-def script():
-    return load_script(SCRIPT)
-
-
 @pytest.fixture
-def run(script, capsys):
+def run(capsys):
     """Runs the command, which succeeds, and returns what it printed."""
 
     def run(*arguments):
-        script.main([str(argument) for argument in arguments])
+        convert_weights.main([str(argument) for argument in arguments])
         return capsys.readouterr().out
 
     return run
 
 
 @pytest.fixture
-def refused(script, capsys):
+def refused(capsys):
     """Runs the command, which fails, and returns its error."""
 
     def refused(*arguments):
         with pytest.raises(SystemExit) as caught:
-            script.main([str(argument) for argument in arguments])
+            convert_weights.main([str(argument) for argument in arguments])
         assert caught.value.code == 2
         return capsys.readouterr().err
 
@@ -228,7 +220,7 @@ def test_verify_prints_the_classes_of_an_image(run, script, timm_state, tmp_path
     out = tmp_path / "out.safetensors"
     run("--file", tmp_path / "in.safetensors", "--arch", "mobilenet_v2", "--flavour", "timm", "--out", out)
     Image.effect_noise((300, 260), 90).save(tmp_path / "noise.png")
-    monkeypatch.setattr(script, "class_names", lambda weights: [f"class-{i}" for i in range(1000)])
+    monkeypatch.setattr(convert_weights, "class_names", lambda weights: [f"class-{i}" for i in range(1000)])
     lines = run("--verify", tmp_path / "noise.png", "--out", out).splitlines()
     assert len(lines) == 5
     indices = [int(line.split()[1]) for line in lines]

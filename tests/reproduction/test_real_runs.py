@@ -1,6 +1,7 @@
-"""The reproduction with the real scripts, on drawn faces and networks that train in seconds."""
+"""The reproduction with the real commands, on drawn faces and networks that train in seconds."""
 
 import json
+import sys
 
 import pytest
 
@@ -8,13 +9,13 @@ from fer_jax.reproduction.plan import PRESETS, Preset
 from fer_jax.reproduction.table import reproduce
 from fer_jax.runtime.preemption import Preempted
 
-# scripts/NAME with the backbones of the tests among those that configs can name. Where the file `stop` names this run,
-# SIGTERM reaches the reproduction in its second epoch.
-_SCRIPT = """
-import os, pathlib, runpy, signal, sys
-import fer_jax.config.defaults
+# `python -m fer_jax` with the backbones of the tests among those that configs can name. Where the file `stop` names
+# this run, SIGTERM reaches the reproduction in its second epoch.
+_PROGRAM = """
+import os, pathlib, signal, sys
+from fer_jax.config.defaults import BACKBONE_CHECKPOINTS
 from fer_jax.testing import MINI, TINY, registered
-fer_jax.config.defaults._PUBLISHED_BACKBONES += (TINY.name, MINI.name)
+BACKBONE_CHECKPOINTS.update({spec.name: BACKBONE_CHECKPOINTS["mobilenet_v2"] for spec in (TINY, MINI)})
 stop = pathlib.Path(__file__).parent / "stop"
 if stop.exists() and any(a.endswith("/runs/" + stop.read_text()) for a in sys.argv):
     from fer_jax.runs.metrics_log import MetricsLog
@@ -25,19 +26,18 @@ if stop.exists() and any(a.endswith("/runs/" + stop.read_text()) for a in sys.ar
             os.kill(os.getppid(), signal.SIGTERM)
             signal.sigtimedwait([], 1)
     MetricsLog.write = stopping
-sys.argv[0] = {script!r}
+from fer_jax.__main__ import main
 with registered(TINY, MINI):
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    main()
 """
 
 
 @pytest.fixture
 def run(tmp_path, repository, monkeypatch):
     """Calls `reproduce` into a folder."""
-    scripts = tmp_path / "scripts"
-    scripts.mkdir()
-    for name in ("train.py", "evaluate.py"):
-        (scripts / name).write_text(_SCRIPT.format(script=str(repository / "scripts" / name)))
+    program = tmp_path / "program" / "program.py"
+    program.parent.mkdir()
+    program.write_text(_PROGRAM)
     monkeypatch.setenv("PYTHONPATH", str(repository))
     common = {
         "model.input_size": 32,
@@ -50,12 +50,11 @@ def run(tmp_path, repository, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", Preset("for tests", common, {"frozen": frozen, "fer_frozen": frozen}))
 
     def call(workdir, stop=""):
-        (scripts / "stop").write_text(stop)
+        program.with_name("stop").write_text(stop)
         return reproduce(
             "synthetic:64",
             workdir,
-            scripts=scripts,
-            configs=repository / "configs",
+            program=(sys.executable, program),
             scale="tiny",
             backbones=("tiny", "mini"),
             init="scratch",

@@ -1,8 +1,9 @@
-"""The reproduction: order, resuming, failures, and every number of the table, on stand-ins for the two scripts."""
+"""The reproduction: order, resuming, failures, and every number of the table, on stand-ins for the two commands."""
 
 import json
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +24,11 @@ NAMES = [
 ]
 EPOCHS = 3
 
+_PROGRAM = """
+import pathlib, runpy, sys
+name = sys.argv.pop(1)
+runpy.run_path(str(pathlib.Path(__file__).with_name(name + ".py")), run_name="__main__")
+"""
 # Notes its command; what else it does is in `behaviour.json`: fail, or stop its parent and then itself, once.
 _TRAIN = """
 import json, os, pathlib, signal, sys, time
@@ -76,9 +82,10 @@ provenance = {key: f"the {key}" for key in keys} | {"epoch selected": "epoch 2, 
 
 @pytest.fixture
 def paper(tmp_path, repository, monkeypatch):
-    """`reproduce` with stand-ins for the scripts: called with what they do by run, and other arguments."""
+    """`reproduce` with stand-ins for the commands: called with what they do by run, and other arguments."""
     scripts = tmp_path / "scripts"
     scripts.mkdir()
+    (scripts / "program.py").write_text(_PROGRAM)
     (scripts / "train.py").write_text(_TRAIN)
     (scripts / "evaluate.py").write_text(_EVALUATE)
     monkeypatch.setenv("PYTHONPATH", str(repository))
@@ -90,7 +97,7 @@ def paper(tmp_path, repository, monkeypatch):
         calls.write_text("")
         arguments = {"scale": "tiny", "init": "scratch", "message": lambda text: None, **arguments}
         try:
-            table = reproduce("faces", workdir, scripts=scripts, configs=repository / "configs", **arguments)
+            table = reproduce("faces", workdir, program=(sys.executable, scripts / "program.py"), **arguments)
         finally:
             run.calls = [json.loads(line) for line in calls.read_text().splitlines()]
         return table

@@ -1,0 +1,26 @@
+"""The commands: each a module with a `main` that parses `sys.argv` and calls the package. `scripts/` calls them too."""
+
+import shlex
+import sys
+from pathlib import Path
+
+COMMANDS = {
+    "train": ("fer_jax.commands.train:main", "train a network, or resume its run"),
+    "evaluate": ("fer_jax.commands.evaluate:main", "score a trained network on a data set and write the report"),
+    "convert": ("fer_jax.commands.convert_weights:main", "convert published or own weights to start from"),
+    "prepare": ("fer_jax.commands.prepare_data:main", "check a data set, draw a preview, write it as a TFDS dataset"),
+    "compare": ("fer_jax.commands.compare_runs:main", "draw the validation curves of runs side by side"),
+    "reproduce": ("fer_jax.commands.reproduce_paper:main", "run the experiments of the paper's Table 3"),
+    "benchmark": ("fer_jax.commands.benchmark:main", "measure the speed of a config on this machine"),
+    "compile-check": ("fer_jax.commands.compile_check:main", "compile the training step for TPUs without one"),
+    "scaling": ("fer_jax.commands.scaling:main", "estimate what more TPU chips gain"),
+}
+"""By the name that follows `fer-jax`: the function, as module:name, imported when it is called; what it does."""
+
+
+def command_line(name: str) -> str:
+    """Return how a user calls the command `name`, in the form in which this process was called."""
+    program = Path(sys.argv[0])
+    if program.suffix == ".py":
+        return shlex.join(["python", str(program.with_name(f"{name}.py"))])
+    return f"{sys.argv[0].rpartition(' ')[0]} {name}"

@@ -1,0 +1,85 @@
+"""Evaluate a checkpoint: %(prog)s --checkpoint=DIR --data=SOURCE --split=test --out=DIR
+
+The model is rebuilt from the checkpoint alone: DIR is a run's folder (its best epoch), or one epoch's folder under
+checkpoints/. Writes report.md, report.json, predictions.csv and the pictures into --out.
+"""
+
+import argparse
+from pathlib import Path
+
+from fer_jax.data.dataset import SPLITS, Dataset
+from fer_jax.data.folder_reader import FolderOptions
+from fer_jax.data.sources import load
+from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.evaluation.fitted_temperature import temperature_for
+from fer_jax.evaluation.metrics import Predictions, classification_metrics
+from fer_jax.evaluation.report import write_report
+from fer_jax.inference.model import TrainedModel
+from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.malloc import keep_freed_memory
+
+
+@exit_on_input_error
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--checkpoint", required=True, type=Path, help="a run's folder")
+    parser.add_argument("--data", required=True, help="where the images come from, as for train.py")
+    parser.add_argument("--split", choices=("validation", "test"), required=True)
+    parser.add_argument("--out", required=True, type=Path, help="the folder for the report")
+    parser.add_argument("--no-faces", action="store_true", help="leave out the sample grid, to publish the report")
+    args = parser.parse_args()
+
+    if args.out.exists() and not args.out.is_dir():
+        raise InputError(f"{args.out}: is a file; expected the folder for the report")
+    keep_freed_memory()
+    enable_compile_cache()
+    model = TrainedModel(args.checkpoint)
+    folder = FolderOptions(
+        image_size=model.image_shape[0],
+        colour=len(model.image_shape) == 3,
+        class_names=model.class_names,
+        input=model.config.data.input,
+    )
+    fraction = model.config.data.validation_fraction
+    data = load(args.data, validation_fraction=fraction, seed=model.config.seed, folder=folder)
+    if data.class_names != model.class_names:
+        raise InputError(
+            f"{args.data}: has the classes {', '.join(data.class_names)}; the model was trained for "
+            f"{', '.join(model.class_names)}"
+        )
+    split = data.split(args.split)
+    if not len(split):
+        there = ", ".join(name for name in SPLITS if len(data.split(name)))
+        raise InputError(f"{args.data}: no image of the {args.split} split, found {there}; choose another --split")
+    predictions = Predictions(split.row_ids, split.labels, model.probabilities(split.images))
+    files = write_report(
+        args.out,
+        predictions=predictions,
+        class_names=model.class_names,
+        images=split.images,
+        history=model.run_history(),
+        provenance=model.provenance() | _provenance_of(data, args),
+        include_faces=not args.no_faces,
+        temperature=temperature_for(model, data, predictions.probabilities if args.split == "validation" else None),
+    )
+    metrics = classification_metrics(predictions.labels, predictions.probabilities, model.class_names)
+    low, high = metrics.accuracy_interval
+    print(
+        f"accuracy {100 * metrics.accuracy:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}) and macro-F1 "
+        f"{metrics.macro_f1:.4f} on {len(split):,} images of {data.describe_split(args.split)}"
+    )
+    print(f"report: {files[-1]}")
+
+
+def _provenance_of(data: Dataset, args: argparse.Namespace) -> dict[str, str | int]:
+    return {
+        "evaluated on": f"{data.describe_split(args.split)}, {len(data.split(args.split)):,} images",
+        "evaluation data": data.source,
+        "evaluation data fingerprint": data.fingerprint(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Reproduce Table 3: %(prog)s --data=SOURCE --workdir=DIR [--scale=small] [--seeds=N]
+
+Trains and evaluates the single networks and the three hybrids, each after those that it builds on, and writes
+DIR/table3.json, .md, .png and .html. The same command skips finished experiments and resumes or retries the
+others.
+
+--scale=paper is the paper's Table 1 to the letter, for an accelerator; --scale=small takes hours on two CPU cores.
+
+Exit status: 0 done, 1 some experiments failed (the table says which and why), 2 a mistake that the message names,
+75 stopped by SIGTERM or SIGINT and saved.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fer_jax.errors import exit_on_input_error
+from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS
+from fer_jax.reproduction.table import reproduce
+from fer_jax.runtime.preemption import EXIT_PREEMPTED, Preempted
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+@exit_on_input_error
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data", required=True, help="where the images come from, as for train.py")
+    parser.add_argument("--workdir", required=True, type=Path, help="the folder for runs, reports and the table")
+    parser.add_argument("--scale", choices=tuple(PRESETS), default="small")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train everything with the seeds 0 to N-1")
+    parser.add_argument("--backbones", type=_names, default=PAPER_BACKBONES, metavar="A,B", help="another pair")
+    parser.add_argument(
+        "--init",
+        default="keras",
+        metavar="WEIGHTS",
+        help="initial weights, as config.init: keras, torchvision, scratch, or one for each backbone in their order, "
+        "with a comma between them",
+    )
+    parser.add_argument(
+        "--scratch", type=_names, default=(), metavar="A", help="train these from scratch too, beside the pair"
+    )
+    args = parser.parse_args()
+    try:
+        table = reproduce(
+            args.data,
+            args.workdir,
+            scale=args.scale,
+            seeds=args.seeds,
+            backbones=args.backbones,
+            init=args.init,
+            scratch=args.scratch,
+            message=lambda text: print(text, flush=True),
+        )
+    except Preempted as stopped:
+        print(f"{stopped}; the same command resumes from there", file=sys.stderr)
+        sys.exit(EXIT_PREEMPTED)
+    print((args.workdir / "table3.md").read_text(encoding="utf-8"))
+    print(f"table: {args.workdir / 'table3.html'}")
+    sys.exit(any("failed" in run for row in table["rows"] for run in row["runs"]))
+
+
+if __name__ == "__main__":
+    main()
