@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from fer_jax.config.defaults import check_config
 from fer_jax.config.effects import check_effects
 from fer_jax.config.loading import to_json
+from fer_jax.data.configured import as_configured
 from fer_jax.data.dataset import Dataset
 from fer_jax.data.inputs import ResidentInput, StreamingInput, make_input
 from fer_jax.data.resident import epoch_order
@@ -87,7 +88,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
 
     Args:
       config: see `fer_jax.config.defaults`.
-      data: the splits.
+      data: the splits, as they were read: `config.data` may say to change their labels.
       workdir: the folder of the run.
       profile_steps: how many steps to trace, into `workdir/profile`.
 
@@ -103,6 +104,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
     workdir = Path(workdir)
     check_config(config)
     check_effects(config, data.nbytes)
+    data = as_configured(config, data)
     if config.eval.test_each_epoch and not len(data.test):
         raise InputError(f"config.eval.test_each_epoch=True: {data.source} has no test split; set it to False")
     # Only a new run needs its initial weights.

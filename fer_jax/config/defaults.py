@@ -9,6 +9,7 @@ from ml_collections.config_dict import placeholder
 from fer_jax.augment.affine import RANGES, Augmentation
 from fer_jax.config.keys import SWITCH, Key, Rule, none_or, number, one_of
 from fer_jax.data.class_folders import CLASSES
+from fer_jax.data.ferplus import VOTE_LABELS
 from fer_jax.data.resident import INPUTS
 from fer_jax.errors import InputError
 from fer_jax.models.convolutions.depthwise import LOWERING_FORMS, is_lowering
@@ -61,6 +62,22 @@ DATA = {
         0,
         number(0, 256),
         "Processes that decode the images of a streamed input; 0: threads of the training process.",
+    ),
+    "votes": Key(
+        None,
+        none_or(str, "the path of FER+'s votes, fer2013new.csv", bool),
+        "The votes of ten people on each image of FER2013, to take the labels from in place of its own.",
+        kind=str,
+    ),
+    "vote_labels": Key(
+        "distribution",
+        one_of(VOTE_LABELS),
+        "Whether training aims at the shares of the votes or, as validation and test do, at the class with most.",
+    ),
+    "vote_classes": Key(
+        8,
+        Rule("7 or 8", lambda value: value in (7, 8)),
+        "The seven classes of FER2013, or contempt as well; images that lose their label by it are left out.",
     ),
 }
 

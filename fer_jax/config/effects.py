@@ -30,6 +30,9 @@ def _without_effect(config: ConfigDict, num_bytes: int) -> list[tuple[str, float
         found.append((*workers, f"the input is resident ({reason}), and only a streamed one has workers"))
     if not config.model.hidden_units:
         found.append(("model.dropout", config.model.dropout, "config.model.hidden_units=() leaves no layer to drop in"))
+    if config.data.votes is None:
+        no_votes = "config.data.votes names no file to take them from"
+        found += [(f"data.{name}", config.data[name], no_votes) for name in ("vote_labels", "vote_classes")]
     names = config.model.backbones
     if not any(BACKBONES[name].drop_path for name in names):
         found.append(("model.drop_path", config.model.drop_path, f"no block of {', '.join(names)} is ever skipped"))

@@ -104,7 +104,9 @@ class StreamingInput:
             return jax.ShapeDtypeStruct((self._batch_size, *rest), dtype, sharding=self._sharding)
 
         images = shape(np.uint8, *self._source.split.images.shape[1:])
-        return (Batch(images, shape(np.int32), shape(np.int32)),)
+        targets = self._source.split.targets
+        targets = None if targets is None else shape(np.float32, targets.shape[1])
+        return (Batch(images, shape(np.int32), shape(np.int32), targets),)
 
     @contextlib.contextmanager
     def steps(self, first_step: int) -> Iterator[Iterator[tuple[Batch]]]:

@@ -39,18 +39,20 @@ def choose_input(requested: str, num_bytes: int) -> tuple[str, str]:
 class Batch:
     """Examples on the devices.
 
-    `images` are uint8 [n, size, size] or, in colour, [n, size, size, 3]; `labels` and `row_ids` are int32 [n].
+    `images` are uint8 [n, size, size] or, in colour, [n, size, size, 3]; `labels` and `row_ids` are int32 [n];
+    `targets` float32 [n, classes] as in `Split`, or None.
     """
 
     images: jax.Array
     labels: jax.Array
     row_ids: jax.Array
+    targets: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ResidentSplit:
-    """A split on the devices: `pixels` uint8 [n, bytes of an image], `labels` and `row_ids` int32 [n].
+    """A split on the devices: `pixels` uint8 [n, bytes of an image], the rest as in `Split`.
 
     An image is one row, because a TPU lays out the last two axes in tiles. With images as planes it would copy all of
     them at every step, from tiles that waste no memory into tiles from which it can fetch single images (5 to 7 % of a
@@ -61,18 +63,20 @@ class ResidentSplit:
     labels: jax.Array
     row_ids: jax.Array
     image_shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    targets: jax.Array | None = None
 
     def take(self, ids: jax.Array) -> Batch:
         """Return the examples at the indices `ids`, int32 [m]."""
         images = self.pixels[ids].reshape(*ids.shape, *self.image_shape)
-        return Batch(images, self.labels[ids], self.row_ids[ids])
+        return Batch(images, self.labels[ids], self.row_ids[ids], None if self.targets is None else self.targets[ids])
 
 
 def to_device(split: Split, sharding: jax.sharding.Sharding) -> ResidentSplit:
     """Put a whole split on the devices of `sharding` (the replicated one of the mesh)."""
     pixels = split.images.reshape(len(split), -1)
-    arrays = (place(array, sharding) for array in (pixels, split.labels, split.row_ids))
-    return ResidentSplit(*arrays, split.images.shape[1:])
+    pixels, labels, row_ids = (place(array, sharding) for array in (pixels, split.labels, split.row_ids))
+    targets = None if split.targets is None else place(split.targets, sharding)
+    return ResidentSplit(pixels, labels, row_ids, split.images.shape[1:], targets)
 
 
 def fetch_batch(step: jax.Array, data: ResidentSplit, order: jax.Array, *, sharding: jax.sharding.Sharding) -> Batch:

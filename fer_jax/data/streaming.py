@@ -63,8 +63,11 @@ class BatchSource:
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return `images`, `labels` and `row_ids` of a `Batch` on the host; raise what `decode` raises."""
+    def __getitem__(self, step: int) -> tuple[np.ndarray, ...]:
+        """Return what a `Batch` has, on the host: images, labels, row ids and any targets; raise what `decode` raises.
+
+        The targets of padding are those of any image.
+        """
         indices = self.order(step)[self.rows]
         images = np.zeros((len(indices), *self.split.images.shape[1:]), np.uint8)
         for image, index in zip(images, indices, strict=True):
@@ -72,7 +75,8 @@ class BatchSource:
                 image[...] = self.split.images[index]
         padding = indices < 0
         labels, row_ids = (np.where(padding, -1, column[indices]) for column in (self.split.labels, self.split.row_ids))
-        return images, labels.astype(np.int32), row_ids.astype(np.int32)
+        targets = () if self.split.targets is None else (self.split.targets[indices],)
+        return images, labels.astype(np.int32), row_ids.astype(np.int32), *targets
 
 
 def training_source(split: Split, *, seed: int, batch_size: int, steps: int, rows: np.ndarray) -> BatchSource:
@@ -127,7 +131,7 @@ def in_order(images: np.ndarray | ImageFiles, batch_size: int, sharding: jax.sha
     rows = local_rows(sharding, batch_size)
     source = BatchSource(Split(images, nothing, nothing), ids.__getitem__, len(ids), rows)
     # In threads, because worker processes would be started again for each pass over a split.
-    for local, _, _ in dataset(source, first_step=0, workers=0):
+    for local, *_ in dataset(source, first_step=0, workers=0):
         yield to_devices(local, rows, sharding, batch_size)
 
 

@@ -33,8 +33,9 @@ _log = logging.getLogger("fer_jax")
 
 _DESCRIPTION = "run.json"
 _LOCK = "run.lock"
-# What may change between two commands of one run: no result depends on it.
-_WITHOUT_EFFECT = ("train.checkpoint_every_steps", "train.watchdog_minutes")
+# What may change between two commands of one run: no result depends on it, or on more than the content of the file that
+# it names, which is in the fingerprint of the data.
+_WITHOUT_EFFECT = ("train.checkpoint_every_steps", "train.watchdog_minutes", "data.votes")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 

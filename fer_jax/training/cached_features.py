@@ -39,14 +39,15 @@ _KEY = "config.train.cached_views"
 class FeatureViews:
     """The features of a training split on the devices, which share the columns out.
 
-    `features` [views, rows, columns]: rows beyond the split and columns beyond `num_features` are padding. `labels`
-    and `row_ids` int32 [n] as in `Split`, whole on every device.
+    `features` [views, rows, columns]: rows beyond the split and columns beyond `num_features` are padding. `labels`,
+    `row_ids` and `targets` as in `Split`, whole on every device.
     """
 
     features: jax.Array
     labels: jax.Array
     row_ids: jax.Array
     num_features: int = dataclasses.field(metadata={"static": True})
+    targets: jax.Array | None = None
 
     def take(self, ids: jax.Array, epoch: jax.Array, sharding: NamedSharding) -> Batch:
         """The examples at the places `ids`, int32 [m], as seen in `epoch` (from 0), features in place of images.
@@ -59,7 +60,7 @@ class FeatureViews:
         # lets the whole table travel in every step.
         by_columns = NamedSharding(sharding.mesh, PartitionSpec(None, meshes.DATA_AXIS))
         features = jax.lax.with_sharding_constraint(self.features[view, ids], by_columns)
-        batch = Batch(features, self.labels[ids], row_ids)
+        batch = Batch(features, self.labels[ids], row_ids, None if self.targets is None else self.targets[ids])
         batch = jax.lax.with_sharding_constraint(batch, sharding)
         return dataclasses.replace(batch, images=batch.images[:, : self.num_features])
 
@@ -128,7 +129,8 @@ def cached_input(
     extractor = _Extractor(config, params, batch_stats, graphdef, mesh, beat)
     features, num_features = extractor(data.train, views=config.train.cached_views)
     labels, row_ids = (place(array, replicated) for array in (data.train.labels, data.train.row_ids))
-    train = FeatureViews(features, labels, row_ids, num_features)
+    targets = None if data.train.targets is None else place(data.train.targets, replicated)
+    train = FeatureViews(features, labels, row_ids, num_features, targets)
     evaluated = {}
     for name in evaluated_splits(config):
         found, _ = extractor(data.split(name), views=0)

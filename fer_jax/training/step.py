@@ -88,10 +88,14 @@ class StepDefinition:
     seed: int
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
-    """Return the softmax cross-entropy in nats by example: logits [n, c], labels int [n] -> [n]."""
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+def cross_entropy(logits: jax.Array, targets: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """Return the softmax cross-entropy in nats by example, [n], of logits [n, c].
+
+    `targets` are labels, int [n], or the probabilities of the classes, float [n, c].
+    """
+    if targets.ndim == 1:
+        targets = jax.nn.one_hot(targets, logits.shape[-1])
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
 
 
 def train_step(
@@ -109,15 +113,16 @@ def train_step(
         keys = mixup_keys(definition.seed, state.step, batch.row_ids)
         weights = mixing_weights(keys, definition.mixup_alpha)
         inputs = mix(inputs, weights)
+    targets = batch.labels if batch.targets is None else batch.targets
 
     def loss_fn(trainable):
         model = nnx.merge(definition.graphdef, overlay(state.params, trainable), state.batch_stats)
         rngs = nnx.Rngs(dropout=dropout_key, drop_path=drop_path_key)
         logits = definition.forward(model, inputs, train=True, rngs=rngs)
-        loss = cross_entropy(logits, batch.labels, smoothing)
+        loss = cross_entropy(logits, targets, smoothing)
         if weights is not None:
             # Cross-entropy is linear in the targets: that of mixed targets is the mixture of both.
-            loss = weights * loss + (1 - weights) * cross_entropy(logits, jnp.roll(batch.labels, 1), smoothing)
+            loss = weights * loss + (1 - weights) * cross_entropy(logits, jnp.roll(targets, 1, axis=0), smoothing)
         return loss.mean(), (loss, logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
     trainable = select(state.params, definition.trains)

@@ -22,6 +22,8 @@ WITHOUT_EFFECT = [
     ({"data__workers": 2}, r"data\.workers=2: .* resident \(1 MiB of images, at most 2,048 MiB\)"),
     ({"data__workers": 2, "data__input": "streaming", "train__cached_views": 3}, r"workers=2: .*cached_views=3 reads"),
     ({"model__dropout": 0.5, "model__hidden_units": ()}, r"model\.dropout=0\.5: .*hidden_units=\(\) leaves no layer"),
+    ({"data__vote_classes": 7}, r"data\.vote_classes=7: .*config\.data\.votes names no file"),
+    ({"data__vote_labels": "majority"}, r"data\.vote_labels=majority: .*config\.data\.votes names no file"),
     ({"model__drop_path": 0.1, "model__backbones": ("mobilenet_v2",)}, r"model\.drop_path=0\.1: .* of mobilenet_v2"),
 ]
 
@@ -42,6 +44,7 @@ def test_an_option_without_effect_is_refused(values, message):
         ({"model__dropout": 0.5}, 2**20),
         ({"model__dropout": 0.0, "model__hidden_units": ()}, 2**20),
         ({"model__hidden_units": ()}, 2**20),
+        ({"data__votes": "votes.csv", "data__vote_labels": "majority", "data__vote_classes": 7}, 2**20),
         ({"model__backbones": ("mobilenet_v2",)}, 2**20),
         ({"model__drop_path": 0.0, "model__backbones": ("mobilenet_v2",)}, 2**20),
         ({"model__drop_path": 0.1, "model__backbones": ("mobilenet_v2", "efficientnet_b0")}, 2**20),

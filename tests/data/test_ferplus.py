@@ -157,7 +157,7 @@ def test_known_counts_of_the_real_votes():
     assert [len(by_majority.split(name)) for name in votes.counts] == [25060, 3199, 3153]
     by_share = labelled(data, votes, "distribution", 8)
     assert [len(by_share.split(name)) for name in votes.counts] == [28416, 3199, 3153]
-    # facts: the FER2013 label equals the unique plurality of ten columns for 64.6 % of PrivateTest.
-    counts = votes.counts["test"]
-    unique = (counts == counts.max(1, keepdims=True)).sum(1) == 1
-    assert round(100 * np.mean(unique & (counts.argmax(1) == data.test.labels)), 1) == 64.6
+    # What others find: the label is that of the eight expressions with most votes, where one has most, in 64.6 %.
+    counts = votes.counts["test"][:, :8]
+    unique = (counts == counts.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    assert round(100 * np.mean(counts.argmax(axis=1)[unique] == data.test.labels[unique]), 1) == 64.6

@@ -1,5 +1,6 @@
 """The streamed input: the batches of the resident one, from any step on, whatever reads them."""
 
+import dataclasses
 import os
 import socket
 import subprocess
@@ -48,6 +49,8 @@ def source(data: Dataset, steps: int = 3 * STEPS_PER_EPOCH, rows=None) -> stream
 
 def inputs(make_tiny_config, data: Dataset, kind: str):
     config = make_tiny_config()
+    shares = np.random.default_rng(1).dirichlet((1, 1), N).astype(np.float32)
+    data = dataclasses.replace(data, train=dataclasses.replace(data.train, targets=shares))
     config.data.input = kind
     config.train.batch_size = BATCH
     mesh = meshes.make_mesh()
@@ -67,12 +70,13 @@ def test_both_inputs_give_the_same_batches_from_any_step_on(folder, make_tiny_co
         for step, (batch,) in enumerate(streamed, first_step):
             train, order = next(resident_steps)
             expected = train.take(order[step % STEPS_PER_EPOCH])
-            for name in ("row_ids", "labels", "images"):
+            for name in ("row_ids", "labels", "images", "targets"):
                 found = getattr(batch, name)
                 assert found.dtype == getattr(expected, name).dtype
                 np.testing.assert_array_equal(found, getattr(expected, name), err_msg=f"{name} of step {step}")
             (shapes,) = streamed_input.step_arguments()
             assert shapes.images.shape == batch.images.shape
+            assert shapes.targets.shape == batch.targets.shape
             assert shapes.images.sharding == batch.images.sharding
 
 
