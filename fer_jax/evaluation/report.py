@@ -1,7 +1,5 @@
 """A folder that says all about one evaluation: numbers, tables, pictures, and every prediction."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,8 @@ from fer_jax.errors import InputError
 from fer_jax.evaluation import plots
 from fer_jax.evaluation.calibration_section import calibration_section
 from fer_jax.evaluation.metrics import ClassificationMetrics, Predictions, classification_metrics
+from fer_jax.evaluation.predictions_file import FILE_NAME as PREDICTIONS
+from fer_jax.evaluation.predictions_file import predictions_csv
 from fer_jax.evaluation.section import Section, Table, percent
 from fer_jax.runs.metrics_log import finite_or_none
 from fer_jax.runs.temperature import StoredTemperature
@@ -81,37 +81,13 @@ def write_report(
         "history": [{key: _plain(value) for key, value in line.items()} for line in history],
     }
     texts = {
-        "predictions.csv": predictions_csv(predictions, class_names),
+        PREDICTIONS: predictions_csv(predictions, class_names),
         "report.json": json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
         "report.md": _markdown(metrics, headline, list(figures), sections, provenance),
     }
     for name, text in texts.items():
         files.write_text(out / name, text)
     return [out / name for name in (*all_figures, *texts)]
-
-
-def predictions_csv(predictions: Predictions, class_names: Sequence[str]) -> str:
-    """Return one line an example: `row_id,label,label_name,predicted,predicted_name,correct`, then `probability_NAME`s.
-
-    `correct` is 1 or 0. A probability has the fewest digits that give back the same float32.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    probability_names = [f"probability_{name}" for name in class_names]
-    writer.writerow(["row_id", "label", "label_name", "predicted", "predicted_name", "correct", *probability_names])
-    rows = zip(
-        predictions.row_ids.tolist(),
-        predictions.labels.tolist(),
-        predictions.predicted.tolist(),
-        predictions.probabilities,
-        strict=True,
-    )
-    for row_id, label, predicted, probabilities in rows:
-        names = class_names[label], class_names[predicted]
-        writer.writerow(
-            [row_id, label, names[0], predicted, names[1], int(label == predicted), *map(str, probabilities)]
-        )
-    return text.getvalue()
 
 
 def _plain(value: str | int | float | None) -> str | int | float | None:

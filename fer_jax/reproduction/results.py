@@ -6,10 +6,9 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-import scipy.stats
-
 from fer_jax.errors import InputError
 from fer_jax.evaluation.metrics import wilson_interval
+from fer_jax.evaluation.model_comparison import exact_mcnemar
 from fer_jax.reproduction.plan import Experiment
 from fer_jax.reproduction.subprocesses import Outcome
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
@@ -18,15 +17,13 @@ from fer_jax.runs.metrics_log import epoch_history, read_metrics
 def mcnemar(first: dict[int, bool], second: dict[int, bool]) -> dict:
     """Test two models on the same examples by McNemar's exact test, given by row id whether each is right.
 
-    Under the null hypothesis each example that exactly one of them gets right is as likely the one's as the other's:
-    a two-sided binomial test (McNemar 1947, in its exact form). `ValueError` for different examples.
+    See `fer_jax.evaluation.model_comparison.exact_mcnemar`. `ValueError` for different examples.
     """
     if first.keys() != second.keys():
         raise ValueError("expected predictions of the same examples")
     only_first = sum(right and not second[row] for row, right in first.items())
     only_second = sum(right and not first[row] for row, right in second.items())
-    discordant = only_first + only_second
-    p_value = float(scipy.stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    p_value = exact_mcnemar(only_first, only_second)
     return {"only_first_right": only_first, "only_second_right": only_second, "p_value": p_value}
 
 

@@ -1,0 +1,31 @@
+"""The data that a trained model is evaluated on, read in the form that the model takes."""
+
+from fer_jax.data.dataset import SPLITS, Dataset
+from fer_jax.data.folder_reader import FolderOptions
+from fer_jax.data.sources import load
+from fer_jax.errors import InputError
+from fer_jax.inference.model import TrainedModel
+
+
+def data_for(model: TrainedModel, source: str, split: str) -> Dataset:
+    """Return the data that `source` names, as for train.py, with images of the size and colour of `model`.
+
+    Raises `InputError` for what `load` refuses, for other classes than the model's, and where `split` has no image.
+    """
+    folder = FolderOptions(
+        image_size=model.image_shape[0],
+        colour=len(model.image_shape) == 3,
+        class_names=model.class_names,
+        input=model.config.data.input,
+    )
+    fraction = model.config.data.validation_fraction
+    data = load(source, validation_fraction=fraction, seed=model.config.seed, folder=folder)
+    if data.class_names != model.class_names:
+        raise InputError(
+            f"{source}: has the classes {', '.join(data.class_names)}; the model was trained for "
+            f"{', '.join(model.class_names)}"
+        )
+    if not len(data.split(split)):
+        there = ", ".join(name for name in SPLITS if len(data.split(name)))
+        raise InputError(f"{source}: no image of the {split} split, found {there}; choose another --split")
+    return data
