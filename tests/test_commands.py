@@ -49,11 +49,11 @@ def test_an_unknown_command_is_refused_in_one_line(monkeypatch, capsys):
 
 
 def test_a_command_is_called_with_its_own_arguments(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["fer-jax", "compare", "--help"])
+    monkeypatch.setattr(sys, "argv", ["fer-jax", "compare-runs", "--help"])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 0
-    assert "usage: fer-jax compare [-h] --out" in capsys.readouterr().out
+    assert "usage: fer-jax compare-runs [-h] --out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

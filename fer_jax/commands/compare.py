@@ -1,0 +1,80 @@
+"""Compare two models on the same images: %(prog)s A B [--data=SOURCE --split=test] [--out=DIR]
+
+A and B are each a run's folder, one of its checkpoints, or the predictions.csv of a report (or the report's folder);
+a checkpoint needs --data and --split. Prints accuracies, McNemar's exact test, the bootstrap interval of the
+difference, and which classes changed; --out=DIR keeps them as comparison.md and comparison.json. (Another command draws the
+validation curves of runs side by side: compare-runs, scripts/compare_runs.py.)
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.evaluation.data_for_model import data_for
+from fer_jax.evaluation.metrics import Predictions
+from fer_jax.evaluation.model_comparison import aligned, compare, comparison_markdown
+from fer_jax.evaluation.predictions_file import FILE_NAME, read_predictions
+from fer_jax.inference.model import TrainedModel
+from fer_jax.runtime import files
+from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.malloc import keep_freed_memory
+
+
+@exit_on_input_error
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("models", nargs=2, metavar=("A", "B"), help="a run's folder, or a report's predictions.csv")
+    parser.add_argument("--data", help="where the images come from, as for training")
+    parser.add_argument("--split", choices=("validation", "test"))
+    parser.add_argument("--out", type=Path, help="the folder for comparison.md and comparison.json")
+    args = parser.parse_args()
+
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise InputError(f"{args.out}: is a file; expected the folder for the comparison")
+    tables = [_predictions_file(model) for model in args.models]
+    for model, table in zip(args.models, tables, strict=True):
+        if table is None and (args.data is None or args.split is None):
+            raise InputError(f"{model}: is not a predictions.csv; a checkpoint needs --data=SOURCE and --split=SPLIT")
+    if all(tables) and (args.data or args.split):
+        raise InputError("--data and --split have no effect on two predictions.csv; leave them out")
+    keep_freed_memory()
+    enable_compile_cache()
+    # The files first: they tell in a moment whether they can be used.
+    read = [None if table is None else read_predictions(table) for table in tables]
+    abouts, found = [], []
+    for model, table, predictions in zip(args.models, tables, read, strict=True):
+        about, predictions = (str(table), predictions) if table else _evaluate(model, args.data, args.split)
+        abouts.append(about)
+        found.append(predictions)
+    names = tuple(args.models)
+    first, second = aligned(*found[0], *found[1], names)
+    comparison = compare(first, second, found[0][1])
+    text = comparison_markdown(comparison, names, [f"first: {abouts[0]}", f"second: {abouts[1]}"])
+    print(text, end="")
+    if args.out is not None:
+        content = {"first": abouts[0], "second": abouts[1], **comparison.to_json()}
+        files.write_text(args.out / "comparison.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        files.write_text(args.out / "comparison.md", text)
+
+
+def _predictions_file(model: str) -> Path | None:
+    path = Path(model)
+    if path.is_dir() and (path / FILE_NAME).is_file():
+        return path / FILE_NAME
+    return path if path.suffix.lower() == ".csv" else None
+
+
+def _evaluate(path: str, source: str, split: str) -> tuple[str, tuple[Predictions, tuple[str, ...]]]:
+    model = TrainedModel(path)
+    data = data_for(model, source, split)
+    chosen = data.split(split)
+    predictions = Predictions(chosen.row_ids, chosen.labels, model.probabilities(chosen.images))
+    about = f"{model.provenance()['checkpoint']}, on {data.describe_split(split)} of {data.source}"
+    return about, (predictions, model.class_names)
+
+
+if __name__ == "__main__":
+    main()
