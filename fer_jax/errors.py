@@ -8,6 +8,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 
+from fer_jax.streams import lasting_standard_streams
+
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -58,17 +60,20 @@ def is_exhaustion(error: BaseException) -> bool:
 def exit_on_input_error(main: Callable[..., int | None]) -> Callable[..., int | None]:
     """Make a script's `main` print an `InputError` as one line on stderr and exit with status 2.
 
+    The standard streams may go away meanwhile (`fer_jax.streams`): the exit status remains that of the work.
+
     With the environment variable FER_JAX_TRACEBACK=1, the traceback and those of its causes come before the line.
     """
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs):
-        try:
-            return main(*args, **kwargs)
-        except InputError as error:
-            if os.environ.get("FER_JAX_TRACEBACK") == "1":
-                traceback.print_exception(error)
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+        with lasting_standard_streams():
+            try:
+                return main(*args, **kwargs)
+            except InputError as error:
+                if os.environ.get("FER_JAX_TRACEBACK") == "1":
+                    traceback.print_exception(error)
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(2)
 
     return wrapped

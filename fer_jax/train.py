@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,17 +25,19 @@ from fer_jax.inference.predictor import Predictor
 from fer_jax.params.trainable import state_bytes
 from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.runs.checkpoint import Checkpoints
-from fer_jax.runs.folder import describe, open_run_folder, resumed_backbones
+from fer_jax.runs.folder import add_notice, describe, open_run_folder, resumed_backbones, write_overviews
 from fer_jax.runs.metrics_log import MetricsLog
 from fer_jax.runs.record import CheckpointRecord, EpochResult, RunDescription, TrainResult, as_json
 from fer_jax.runs.warm_start import starting_backbones
-from fer_jax.runtime import files, processes
+from fer_jax.runtime import processes
 from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.runtime.profiling import StepTrace
 from fer_jax.runtime.run_ahead import StepsInFlight
 from fer_jax.runtime.sharding import make_mesh, replicated, split_batch
 from fer_jax.runtime.terminal import TrainingProgress
+from fer_jax.runtime.user_path import user_path
 from fer_jax.runtime.watchdog import COMPILE_ALLOWANCE, Watchdog
+from fer_jax.streams import told_of_losses
 from fer_jax.training.cached_features import cached_input
 from fer_jax.training.nan_guard import all_finite, first_not_finite
 from fer_jax.training.program import DataShape, TrainProgram
@@ -98,10 +102,10 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
     Raises:
       InputError: before any work, for an impossible config, missing weights, or a folder that holds something else or
         is in use; during training, for numbers that are no longer finite, or a folder that cannot be written.
-      Preempted: after SIGTERM or SIGINT, once the state is saved.
+      Preempted: after SIGTERM, SIGINT, SIGHUP or SIGUSR1, once the state is saved.
     """
     # ---- What is asked for can be done.
-    workdir = Path(workdir)
+    workdir = user_path(workdir, f"the run's folder {workdir}")
     check_config(config)
     check_effects(config, data.nbytes)
     data = as_configured(config, data)
@@ -135,8 +139,11 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
         silent = not processes.is_main()
         resume = (run.step, len(run.history)) if resumed else ()
         log = stack.enter_context(MetricsLog(workdir, *resume, silent=silent))
+        note = functools.partial(add_notice, workdir)
+        if not silent:
+            stack.enter_context(told_of_losses(note))
         progress = stack.enter_context(
-            TrainingProgress(total_steps, config.train.epochs, config.train.batch_size, silent=silent)
+            TrainingProgress(total_steps, config.train.epochs, config.train.batch_size, silent=silent, on_loss=note)
         )
         trace = stack.enter_context(StepTrace(workdir, 0 if silent else profile_steps))
         batches = stack.enter_context(inputs.steps(run.step))
@@ -221,9 +228,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
 def _write_overviews(workdir: Path, what_trains: str, state: TrainState) -> None:
     """Write `freeze.txt` and `parameters.txt`, in the main process."""
     if processes.is_main():
-        files.write_text(workdir / "freeze.txt", what_trains + "\n")
-        overview = parameter_overview.get_parameter_overview(state.params)
-        files.write_text(workdir / "parameters.txt", overview + "\n")
+        write_overviews(workdir, what_trains, parameter_overview.get_parameter_overview(state.params))
     processes.wait_for_all("has built the network")
 
 
@@ -371,3 +376,8 @@ def _not_finite(step: int, row_ids: np.ndarray, last_step: int, workdir: Path) -
         f"{', '.join(map(str, row_ids))} of the training data; {saved}; look at these rows, or begin again with a "
         "lower config.optimizer.learning_rate, or config.optimizer.gradient_clip_norm=1"
     )
+
+
+if __name__ == "__main__":
+    print("error: fer_jax.train is no command; train by `fer-jax train` or `python scripts/train.py`", file=sys.stderr)
+    sys.exit(2)

@@ -274,6 +274,17 @@ def test_all_workers_train(desk):
     assert (desk.root / "runs" / "first run" / "run.json").exists()
 
 
+def test_results_come_beside_what_was_in_their_folder(desk):
+    place = desk.root / "runs" / "first run"
+    place.mkdir(parents=True)
+    (place / "tee.log").write_text("what was said")
+    for _ in range(2):
+        assert desk.tpu_vm().returncode == 0
+    assert (place / "tee.log").read_text() == "what was said"
+    assert (place / "metrics.jsonl").read_text() == "1"
+    assert [path.name for path in place.parent.iterdir()] == ["first run"]
+
+
 def test_results_of_another_run_are_not_replaced(desk):
     place = desk.root / "runs" / "first run"
     place.mkdir(parents=True)
@@ -307,7 +318,11 @@ def test_tpu_vm_dry_run_prints_the_commands_and_runs_none(desk):
         ([*MINIMAL, "--data=not here.csv"], "not here.csv"),
         ([*MINIMAL, "--data=synthetic", "--config=configs/no.py"], "configs/no.py: not in the"),
         ([*MINIMAL, "--data=synthetic", "--workdir=/r"], "--workdir=/r: expected"),
-        ([*MINIMAL, "--data=synthetic", "--workdir=configs"], "not the folder of"),
+        ([*MINIMAL, "--data=synthetic", "--workdir=~/r"], "--workdir=~/r: expected"),
+        ([*MINIMAL, "--data=synthetic", "--workdir=configs/some.py"], "not a folder"),
+        ([*MINIMAL, "--data=synthetic", "--workdir=gs://bucket/r"], "--workdir=gs://bucket/r: is not on a file system"),
+        ([*MINIMAL, "--data=https://there/fer2013.csv"], "--data=https://there/fer2013.csv: is not on"),
+        ([*MINIMAL, "--data=synthetic", "--config.init=gs://b/w.safetensors"], "w.safetensors: is not on"),
     ],
 )
 def test_tpu_vm_names_a_mistake_in_one_line(desk, arguments, message):
@@ -370,6 +385,7 @@ def test_slurm_dry_run_runs_nothing(desk):
 def test_slurm_names_a_mistake_in_one_line(desk, tmp_path):
     for result, message in (
         (slurm(desk), "--workdir=VALUE is missing"),
+        (slurm(desk, "--workdir=s3://bucket/r"), "--workdir=s3://bucket/r: is not on a file system"),
         (slurm(desk, "--workdir=w", SLURM_SUBMIT_DIR=str(tmp_path)), "not the root of the repository"),
     ):
         assert result.returncode == 2

@@ -34,7 +34,7 @@ def stop_at(call, number, monkeypatch):
     [
         pytest.param(1, signal.SIGTERM, 1, id="first step"),
         pytest.param(8, signal.SIGINT, 7, id="inside an epoch and a logging interval"),
-        pytest.param(15, signal.SIGTERM, 12, id="validation of the last epoch"),
+        pytest.param(15, signal.SIGHUP, 12, id="validation of the last epoch"),
     ],
 )
 def test_signal_saves_and_the_run_goes_on_from_there(
@@ -221,6 +221,26 @@ def test_average_is_what_is_evaluated_and_kept(make_recipe_config, faces, read_c
         assert np.mean(probabilities.argmax(axis=1) == labels) == entry.validation_accuracy
         loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
         np.testing.assert_allclose(loss, entry.validation_loss, rtol=1e-5)
+
+
+def test_signals_of_schedulers_and_lost_terminals_may_come_more_than_once():
+    """A second SIGHUP, or SIGTERM after SIGUSR1, does not interrupt the save."""
+    with StopRequests() as stopping:
+        for number in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+            signal.raise_signal(number)
+            assert stopping.requested()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) == signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+def test_what_nohup_ignores_stays_ignored():
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequests() as stopping:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stopping.requested()
+    finally:
+        signal.signal(signal.SIGHUP, earlier)
 
 
 def test_handlers_are_left_alone_outside_the_block():

@@ -13,6 +13,7 @@ from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runs.checkpoint import find_model
+from fer_jax.runs.folder import open_run_folder, run_description
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.runs.record import as_json
 from fer_jax.testing import without_times
@@ -99,11 +100,22 @@ def test_folder_of_another_run_is_refused(whole_run, make_tiny_config, data):
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
 
-def test_folder_of_something_else_is_refused(make_tiny_config, data, tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match="not the folder of a run"):
-        train(make_tiny_config(), data, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+def test_only_the_runs_own_names_count_in_its_folder(whole_run, data, tmp_path):
+    """Litter of file systems, schedulers and `tee` stays as it is; what a run would replace is not touched."""
+    description = run_description(whole_run[0])
+    for name in ("lost+found", ".gitkeep", ".DS_Store", "slurm-17.out", "train.log", "a thesis.tex"):
+        (tmp_path / name).write_text("years of work")
+    with open_run_folder(tmp_path, description):
+        assert (tmp_path / "train.log").read_text() == "years of work"
+    assert run_description(tmp_path) == description
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "checkpoints").mkdir()
+    with (
+        pytest.raises(InputError, match=r"has no run\.json, but holds .* \(checkpoints\)"),
+        open_run_folder(tmp_path, description),
+    ):
+        pass
+    assert not (tmp_path / "run.json").exists()
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])

@@ -1,6 +1,6 @@
 """scripts/train.py with `tiny` among its backbones: what tests start as a process of its own.
 
-SIGUSR1 makes it print the stacks of its threads, to see where it waits.
+SIGUSR2 makes it print the stacks of its threads, to see where it waits.
 """
 
 import faulthandler
@@ -12,7 +12,7 @@ from pathlib import Path
 from fer_jax.testing import TINY, registered
 
 if __name__ == "__main__":
-    faulthandler.register(signal.SIGUSR1)
+    faulthandler.register(signal.SIGUSR2)
     sys.argv[0] = str(Path(__file__).parents[1] / "scripts" / "train.py")
     with registered(TINY):
         runpy.run_path(sys.argv[0], run_name="__main__")

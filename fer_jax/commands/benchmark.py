@@ -18,7 +18,6 @@ beside train and eval, run by an interpreter that has both (`--peer-python`).
 import argparse
 import os
 import sys
-from pathlib import Path
 
 import jax
 from rich.console import Console
@@ -31,6 +30,7 @@ from fer_jax.compile_check.devices import device_peak
 from fer_jax.config.loading import load_config
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.runtime.malloc import keep_freed_memory
+from fer_jax.runtime.user_path import PathArgument
 
 
 def _sections(text: str) -> list[str]:
@@ -59,8 +59,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="rounds that count (default: 9)")
     parser.add_argument("--steps", type=int, default=4, help="steps of each program in a round (default: 4)")
     parser.add_argument("--peer", choices=("torch",), help="the same network elsewhere, beside train and eval")
-    parser.add_argument("--peer-python", default=sys.executable, help="the interpreter of the peer (default: this one)")
-    parser.add_argument("--out", type=Path, help="a folder for benchmark.json and benchmark.png")
+    parser.add_argument(
+        "--peer-python",
+        action=PathArgument,
+        default=sys.executable,
+        help="the interpreter of the peer (default: this one)",
+    )
+    parser.add_argument("--out", action=PathArgument, help="a folder for benchmark.json and benchmark.png")
     args, overrides = parser.parse_known_args()
     what = _sections(args.what)
     for name in ("batch", "rounds", "steps"):

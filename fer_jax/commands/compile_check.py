@@ -11,7 +11,6 @@ bounds). Fails where the step does not fit, holds a gather beside the fetch of t
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 from fer_jax.compile_check.check import check_collectives, compile_step, report
 from fer_jax.compile_check.cost import largest_batch
@@ -19,6 +18,7 @@ from fer_jax.compile_check.counts import write_counts
 from fer_jax.compile_check.topology import topology_mesh
 from fer_jax.config.loading import load_config
 from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.runtime.user_path import PathArgument
 
 
 @exit_on_input_error
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--topology", required=True, help="generation and chips, such as v5e:2x2 or v5p:2x2x1")
     parser.add_argument("--batch-per-chip", type=int, help="default: the config's batch, split over the chips")
     parser.add_argument("--confirm", action="store_true", help="compile the step at the estimated largest batch, too")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="for the counts that `scaling` reads")
+    parser.add_argument("--out", action=PathArgument, metavar="FILE.json", help="for the counts that `scaling` reads")
     args, overrides = parser.parse_known_args()
     if args.batch_per_chip is not None and args.batch_per_chip < 1:
         raise InputError(f"--batch-per-chip={args.batch_per_chip}: expected at least 1")

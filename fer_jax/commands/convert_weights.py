@@ -22,6 +22,7 @@ from fer_jax.pretrained.manifest import FLAVOURS, SOURCES, Source, cache_folder,
 from fer_jax.pretrained.torch_state import require_torch
 from fer_jax.pretrained.verify import class_names, top_classes
 from fer_jax.pretrained.weights import Weights, read_weights, write_weights
+from fer_jax.runtime.user_path import PathArgument
 
 
 @exit_on_input_error
@@ -29,11 +30,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print the published weights and stop")
     parser.add_argument("--source", metavar="NAME", help="which published weights")
-    parser.add_argument("--file", metavar="PATH", type=Path, help="a file of weights; of --source, if given")
+    parser.add_argument("--file", metavar="PATH", action=PathArgument, help="a file of weights; of --source, if given")
     parser.add_argument("--arch", choices=tuple(BACKBONES), help="of --file without --source")
     parser.add_argument("--flavour", choices=FLAVOURS, help="of --file without --source (default for .h5: keras)")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="the file to write; replaced if it exists")
-    parser.add_argument("--verify", metavar="IMAGE", type=Path, help="print the top 5 classes by --out or --source")
+    parser.add_argument("--out", metavar="FILE", action=PathArgument, help="the file to write; replaced if it exists")
+    parser.add_argument(
+        "--verify", metavar="IMAGE", action=PathArgument, help="print the top 5 classes by --out or --source"
+    )
     args = parser.parse_args(arguments)
 
     if args.list:

@@ -5,7 +5,6 @@ checkpoints/. Writes report.md, report.json, predictions.csv and the pictures in
 """
 
 import argparse
-from pathlib import Path
 
 from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.data.folder_reader import FolderOptions
@@ -17,6 +16,7 @@ from fer_jax.evaluation.report import write_report
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime.compile_cache import enable_compile_cache
 from fer_jax.runtime.malloc import keep_freed_memory
+from fer_jax.runtime.user_path import PathArgument, SourceArgument
 
 
 @exit_on_input_error
@@ -24,10 +24,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--checkpoint", required=True, type=Path, help="a run's folder")
-    parser.add_argument("--data", required=True, help="where the images come from, as for train.py")
+    parser.add_argument("--checkpoint", required=True, action=PathArgument, help="a run's folder")
+    parser.add_argument(
+        "--data", required=True, action=SourceArgument, help="where the images come from, as for train.py"
+    )
     parser.add_argument("--split", choices=("validation", "test"), required=True)
-    parser.add_argument("--out", required=True, type=Path, help="the folder for the report")
+    parser.add_argument("--out", required=True, action=PathArgument, help="the folder for the report")
     parser.add_argument("--no-faces", action="store_true", help="leave out the sample grid, to publish the report")
     args = parser.parse_args()
 

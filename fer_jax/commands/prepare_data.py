@@ -24,13 +24,14 @@ from fer_jax.data.preview import write_preview
 from fer_jax.data.sources import load
 from fer_jax.data.tfds_builder import dataset_place, write_tfds
 from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.runtime.user_path import PathArgument, SourceArgument, user_path
 
 
 @exit_on_input_error
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", metavar="SOURCE", help="what to read")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder to write to")
+    parser.add_argument("source", metavar="SOURCE", action=SourceArgument, help="what to read")
+    parser.add_argument("--out", metavar="DIR", action=PathArgument, required=True, help="the folder to write to")
     parser.add_argument(
         "--validation-fraction",
         type=float,
@@ -77,7 +78,7 @@ def _check_out(out: Path, source: str, places: list[Path]) -> None:
     for place in places:
         if place.exists():
             raise InputError(f"--out {out}: {place} exists already; remove it, or choose another folder")
-    folder = Path(source).expanduser()
+    folder = user_path(source, f"{source}:")
     if folder.is_dir() and (out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents):
         raise InputError(f"--out {out}: lies in the source folder {source}, which it would change; choose another")
 

@@ -7,17 +7,17 @@ others.
 --scale=paper is the paper's Table 1 to the letter, for an accelerator; --scale=small takes hours on two CPU cores.
 
 Exit status: 0 done, 1 some experiments failed (the table says which and why), 2 a mistake that the message names,
-75 stopped by SIGTERM or SIGINT and saved.
+75 stopped by a signal and saved.
 """
 
 import argparse
 import sys
-from pathlib import Path
 
 from fer_jax.errors import exit_on_input_error
 from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS
 from fer_jax.reproduction.table import reproduce
 from fer_jax.runtime.preemption import EXIT_PREEMPTED, Preempted
+from fer_jax.runtime.user_path import PathArgument, SourceArgument
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -29,8 +29,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--data", required=True, help="where the images come from, as for train.py")
-    parser.add_argument("--workdir", required=True, type=Path, help="the folder for runs, reports and the table")
+    parser.add_argument(
+        "--data", required=True, action=SourceArgument, help="where the images come from, as for train.py"
+    )
+    parser.add_argument(
+        "--workdir", required=True, action=PathArgument, help="the folder for runs, reports and the table"
+    )
     parser.add_argument("--scale", choices=tuple(PRESETS), default="small")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train everything with the seeds 0 to N-1")
     parser.add_argument("--backbones", type=_names, default=PAPER_BACKBONES, metavar="A,B", help="another pair")

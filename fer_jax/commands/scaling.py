@@ -10,6 +10,7 @@ from pathlib import Path
 from fer_jax.compile_check.counts import read_counts
 from fer_jax.compile_check.scaling import sections
 from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.runtime.user_path import PathArgument
 
 _COUNTS = Path(__file__).parents[2] / "docs" / "results" / "compile_check_v5e.json"
 
@@ -19,7 +20,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE.json", help="of scripts/compile_check.py --out")
+    parser.add_argument(
+        "files", nargs="*", action=PathArgument, metavar="FILE.json", help="of scripts/compile_check.py --out"
+    )
     parser.add_argument("--network", help="default: the first in the files")
     args = parser.parse_args()
     if not args.files and not _COUNTS.is_file():

@@ -7,12 +7,13 @@ where it was stopped.
 Several processes train as one on a TPU pod, under Slurm's srun and in an indexed Kubernetes job, with one and the same
 command; elsewhere each is told of the others by --coordinator, --num-processes and --process-id.
 
-Exit status: 0 done, 2 a mistake or a fault that the message names, 75 stopped by SIGTERM or SIGINT and saved.
+Exit status: 0 done, 2 a mistake or a fault that the message names, 75 stopped by a signal (SIGTERM,
+SIGINT, SIGHUP, SIGUSR1) and saved.
 """
 
 import argparse
+import shlex
 import sys
-from pathlib import Path
 
 from fer_jax.commands import command_line
 from fer_jax.config.loading import load_config
@@ -28,6 +29,7 @@ from fer_jax.runtime.compile_cache import enable_compile_cache
 from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
 from fer_jax.runtime.quiet_orbax import silence_orbax
+from fer_jax.runtime.user_path import PathArgument, SourceArgument
 from fer_jax.train import train
 
 
@@ -37,8 +39,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--config", required=True, help="a config by name or file; --config.KEY=VALUE changes it")
-    parser.add_argument("--data", help="where the images come from")
-    parser.add_argument("--workdir", type=Path, help="the folder for checkpoints, metrics and curves")
+    parser.add_argument("--data", action=SourceArgument, help="where the images come from")
+    parser.add_argument("--workdir", action=PathArgument, help="the folder for checkpoints, metrics and curves")
     parser.add_argument("--summary", action="store_true", help="print the layers of the network and stop")
     parser.add_argument("--profile", type=int, default=0, metavar="STEPS", help="trace some steps into WORKDIR/profile")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
@@ -77,7 +79,7 @@ def main() -> None:
     if processes.is_main():
         print(f"metrics, checkpoints and TensorBoard files: {args.workdir}")
         split = "test" if len(data.test) else "validation"
-        evaluate = f"--checkpoint={args.workdir} --data={args.data} --split={split} --out=DIR"
+        evaluate = shlex.join([f"--checkpoint={args.workdir}", f"--data={args.data}", f"--split={split}", "--out=DIR"])
         print(f"evaluate: {command_line('evaluate')} {evaluate}")
 
 

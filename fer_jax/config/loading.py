@@ -13,6 +13,7 @@ from ml_collections import ConfigDict, config_flags
 from fer_jax.config.defaults import check_config, default_config, flatten
 from fer_jax.config.shipped import config_file, shipped_names
 from fer_jax.errors import InputError
+from fer_jax.runtime.user_path import refuse_elsewhere
 
 
 def _unlike_default(config: ConfigDict) -> str | None:
@@ -73,7 +74,17 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
     if problem := _unlike_default(config):
         raise InputError(problem)
     check_config(config)
+    _check_places(config)
     return config
+
+
+def _check_places(config: ConfigDict) -> None:
+    """Refuse a place on another machine before any work; what is there is looked up where it is needed."""
+    places = {f"backbone_checkpoints.{name}": place for name, place in config.backbone_checkpoints.items()}
+    places |= {"init": config.init, "data.votes": config.data.votes}
+    for key, value in places.items():
+        for place in (value or "").split(","):
+            refuse_elsewhere(place, f"config.{key}={value}")
 
 
 def _run_config_file(path: str) -> ConfigDict:

@@ -18,7 +18,7 @@ from fer_jax.config.shipped import shipped_folder
 from fer_jax.errors import InputError
 from fer_jax.reproduction.plan import Experiment
 from fer_jax.runtime import files
-from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
+from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, IMPATIENT, Preempted, stop_signals
 
 _PLAN = "plan.json"
 
@@ -75,8 +75,8 @@ class Runner:
     def __call__(self, experiments: Sequence[Experiment], seeds: Sequence[int]) -> list[Outcome]:
         """Run all experiments with the first seed, then with the next, so that a whole table is complete early.
 
-        A failed experiment is recorded, and those that depend on it are not run. Raises `Preempted` after SIGTERM or
-        SIGINT, which are passed on to the process that runs, once that has saved its state and ended.
+        A failed experiment is recorded, and those that depend on it are not run. Raises `Preempted` after a signal that
+        asks to stop, which is passed on as SIGTERM to the process that runs, once that has saved its state and ended.
         """
         outcomes = []
         with self._signals():
@@ -151,11 +151,12 @@ class Runner:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         def stop(number, frame):
-            self._stopped = number
-            if self._child:
+            before, self._stopped = self._stopped, number
+            # A second one would end the training at once.
+            if self._child and (before is None or {before, number} <= set(IMPATIENT)):
                 self._child.send_signal(signal.SIGTERM)
 
-        earlier = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        earlier = {number: signal.signal(number, stop) for number in stop_signals()}
         try:
             yield
         finally:

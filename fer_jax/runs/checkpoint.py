@@ -21,10 +21,13 @@ from fer_jax.runs.checksums import find_damage, write_checksums
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.runs.record import CheckpointRecord, as_json, decode_record
 from fer_jax.runtime import processes
+from fer_jax.runtime.user_path import user_path
 from fer_jax.training.state import TrainState
 
-_CHECKPOINTS = "checkpoints"
-_BEST, _LAST, _SET_ASIDE = f"{_CHECKPOINTS}/best", f"{_CHECKPOINTS}/last", f"{_CHECKPOINTS}/set_aside"
+CHECKPOINTS = "checkpoints"
+"""The folder of checkpoints in a run's folder."""
+
+_BEST, _LAST, _SET_ASIDE = f"{CHECKPOINTS}/best", f"{CHECKPOINTS}/last", f"{CHECKPOINTS}/set_aside"
 
 
 class Checkpoints:
@@ -210,7 +213,7 @@ class SavedModel:
         Elsewhere they are those of its record, up to its own. Raises `InputError` if the run's log is damaged.
         """
         logged = []
-        if self.folder.parent.name == _CHECKPOINTS:
+        if self.folder.parent.name == CHECKPOINTS:
             logged = epoch_history(read_metrics(self.folder.parent.parent))
         return logged or [as_json(entry) for entry in self.record.history]
 
@@ -225,12 +228,12 @@ def find_model(path: str | Path) -> SavedModel:
 
     Raises `InputError` if there is none, or if its files are not what was written.
     """
-    given = path
+    path = user_path(path, f"{path}:", "; expected a run's folder")
     try:
-        path = Path(given).resolve()
+        path = path.resolve()
         is_folder = path.is_dir()
-    except (OSError, RuntimeError) as error:  # a name too long for a file system, a link to itself
-        raise InputError(f"{given}: cannot be looked up ({error}); expected a run's folder") from error
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise InputError(f"{path}: cannot be looked up ({error}); expected a run's folder") from error
     if not is_folder:
         raise InputError(f"{path}: no such folder; expected a run's folder, as given to train.py by --workdir")
     if path.name.isascii() and path.name.isdigit() and not (path / _BEST).is_dir():

@@ -1,6 +1,7 @@
 """The folder of a run: what it is a run of, so that the same command resumes it and another one cannot harm it."""
 
 import contextlib
+import datetime
 import errno
 import fcntl
 import json
@@ -18,7 +19,9 @@ from fer_jax.config.loading import differences, to_json
 from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.errors import InputError
 from fer_jax.pretrained.initial import InitialBackbone
-from fer_jax.runs.checkpoint import holds_state
+from fer_jax.runs.checkpoint import CHECKPOINTS, holds_state
+from fer_jax.runs.metrics_log import FILE_NAME as METRICS
+from fer_jax.runs.metrics_log import TENSORBOARD_FOLDER
 from fer_jax.runs.record import (
     BackboneRecord,
     DataRecord,
@@ -28,11 +31,17 @@ from fer_jax.runs.record import (
     encode_description,
 )
 from fer_jax.runtime import files, processes
+from fer_jax.runtime.profiling import FOLDER as PROFILE_FOLDER
 
 _log = logging.getLogger("fer_jax")
 
 _DESCRIPTION = "run.json"
 _LOCK = "run.lock"
+_WHAT_TRAINS = "freeze.txt"
+_PARAMETERS = "parameters.txt"
+_NOTICES = "notices.txt"
+# Beside the description and the lock; any other file in the folder is none of the run's business.
+_OF_A_RUN = (CHECKPOINTS, METRICS, TENSORBOARD_FOLDER, PROFILE_FOLDER, _WHAT_TRAINS, _PARAMETERS, _NOTICES)
 # What may change between two commands of one run: no result depends on it, or on more than the content of the file that
 # it names, which is in the fingerprint of the data.
 _WITHOUT_EFFECT = ("train.checkpoint_every_steps", "train.watchdog_minutes", "data.votes")
@@ -134,25 +143,41 @@ def open_run_folder(workdir: Path, description: RunDescription) -> Iterator[None
             file.close()
 
 
+def write_overviews(workdir: Path, what_trains: str, parameters: str) -> None:
+    """Write the texts that say what trains and which parameters there are."""
+    files.write_text(workdir / _WHAT_TRAINS, what_trains + "\n")
+    files.write_text(workdir / _PARAMETERS, parameters + "\n")
+
+
+def add_notice(workdir: Path, text: str) -> None:
+    """Append a line to the notices of the run: what a terminal would have shown. A failure to write it is no matter."""
+    with contextlib.suppress(OSError), open(workdir / _NOTICES, "a", encoding="utf-8", opener=_no_link) as file:
+        file.write(f"{datetime.datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open `path`, unless it is a link: what it leads to would be overwritten."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def _check_content(workdir: Path, description: RunDescription) -> None:
     place = workdir / _DESCRIPTION
     if place.is_file():
         config, fingerprint = description.parsed_config(), description.data.fingerprint
         _check_same(workdir, run_description(workdir), config, fingerprint, description.class_names)
-    elif workdir.exists() and (not workdir.is_dir() or any(path.name != _LOCK for path in workdir.iterdir())):
-        raise InputError(f"{workdir}: exists and is not the folder of a run; give a new or empty one by --workdir")
+    elif workdir.exists() and not workdir.is_dir():
+        raise InputError(f"{workdir}: exists and is not a folder; give a new or empty one by --workdir")
+    elif found := [name for name in _OF_A_RUN if os.path.lexists(workdir / name)]:
+        raise InputError(
+            f"{workdir}: is not the folder of a run, for it has no {_DESCRIPTION}, but holds what a run would replace "
+            f"({', '.join(found)}); move that away, or give another --workdir"
+        )
 
 
 def _lock(workdir: Path) -> TextIO:
     """The lock file of `workdir`, locked, with this process named in it."""
-    # Not through a link: what it leads to would be overwritten.
-    file = open(  # noqa: SIM115 (open as long as the lock is held)
-        workdir / _LOCK,
-        "a+",
-        encoding="utf-8",
-        errors="replace",
-        opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666),
-    )
+    # Open as long as the lock is held.
+    file = open(workdir / _LOCK, "a+", encoding="utf-8", errors="replace", opener=_no_link)  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

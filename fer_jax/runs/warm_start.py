@@ -1,7 +1,6 @@
 """Backbones that start from a training run of one's own: the hybrid of networks trained on facial expressions."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -49,7 +48,7 @@ def starting_backbones(config: ConfigDict, data_fingerprint: str) -> tuple[Initi
 def _from_checkpoint(name: str, place: str, config: ConfigDict, data_fingerprint: str) -> InitialBackbone:
     key = f"config.backbone_checkpoints.{name}={place}"
     try:
-        saved = find_model(Path(place).expanduser())
+        saved = find_model(place)
         variants = {backbone.name: backbone for backbone in saved.record.description.backbones}
         trained_config = saved.record.description.parsed_config()
         if name not in variants:

@@ -1,4 +1,4 @@
-"""Stop on request: SIGTERM and SIGINT end a run after the current step, with its state saved."""
+"""Stop on request: SIGTERM, SIGINT, SIGHUP and SIGUSR1 end a run after the current step, with its state saved."""
 
 import contextlib
 import os
@@ -14,7 +14,17 @@ EXIT_PREEMPTED = os.EX_TEMPFAIL
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 """The exit status (130) that shells give to a program which SIGINT ended."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+IMPATIENT = (signal.SIGTERM, signal.SIGINT)
+"""Signals of which a second one asks to end at once."""
+
+# A lost connection to a terminal, and what Slurm is usually told to send before the time limit. Each may come more than
+# once, or beside SIGTERM, without anybody being impatient.
+_PATIENT = (signal.SIGHUP, signal.SIGUSR1)
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that ask a run to stop: not SIGHUP and SIGUSR1 where they are ignored, as by `nohup`."""
+    return (*IMPATIENT, *(number for number in _PATIENT if signal.getsignal(number) != signal.SIG_IGN))
 
 
 class Preempted(Exception):
@@ -22,13 +32,13 @@ class Preempted(Exception):
 
 
 class StopRequests(contextlib.AbstractContextManager):
-    """Records SIGTERM and SIGINT while the block runs, and then restores the earlier handlers.
+    """Records the `stop_signals` while the block runs, and then restores the earlier handlers.
 
-    After the first signal both have their default action again, so a second one ends the process at once, even inside
-    compiled code.
+    After the first SIGTERM or SIGINT both have their default action again, so that a second one ends the process at
+    once, even inside compiled code.
 
     With several processes SIGTERM belongs to the preemption service of `jax.distributed`, which tells all processes
-    and finds a step that none of them has passed; SIGINT becomes SIGTERM.
+    and finds a step that none of them has passed; the other signals become SIGTERM.
     """
 
     def __init__(self):
@@ -50,8 +60,9 @@ class StopRequests(contextlib.AbstractContextManager):
         # Python delivers signals to the main thread, and only it may set handlers.
         if threading.current_thread() is threading.main_thread():
             several = jax.process_count() > 1
-            for number in (signal.SIGINT,) if several else _SIGNALS:
-                self._earlier[number] = signal.signal(number, self._pass_on if several else self._note)
+            for number in stop_signals():
+                if not (several and number == signal.SIGTERM):
+                    self._earlier[number] = signal.signal(number, self._pass_on if several else self._note)
         return self
 
     def __exit__(self, *exception) -> None:
@@ -61,9 +72,12 @@ class StopRequests(contextlib.AbstractContextManager):
 
     def _note(self, number, frame) -> None:
         self._noted = True
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        if number in IMPATIENT:
+            for each in IMPATIENT:
+                signal.signal(each, signal.SIG_DFL)
 
     def _pass_on(self, number, frame) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not self._noted:
+            self._noted = True
+            os.kill(os.getpid(), signal.SIGTERM)

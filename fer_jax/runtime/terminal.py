@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from fer_jax.streams import LastingStream
+
 # Steps over which the estimate of the pace forgets: long enough to even out a slow interval, short enough to follow a
 # change of pace, such as layers unfrozen half-way.
 _MEMORY_STEPS = 500
@@ -25,7 +27,8 @@ class TrainingProgress:
 
     `batch_size` counts images a step over all devices; `clock` gives seconds. The time left follows the pace of the
     latest updates, including the validation and the checkpoints between them. `silent` is for all processes but the
-    main one.
+    main one. A stream that can no longer be written is left alone from then on, after a call of `on_loss` with a
+    sentence that says so.
     """
 
     def __init__(
@@ -36,12 +39,13 @@ class TrainingProgress:
         *,
         stream: TextIO | None = None,
         silent: bool = False,
+        on_loss: Callable[[str], None] = lambda reason: None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._total_steps = total_steps
         self._total_epochs = total_epochs
         self._batch_size = batch_size
-        self._stream = sys.stdout if stream is None else stream
+        self._stream = LastingStream(sys.stdout if stream is None else stream, "standard output", on_loss)
         self._silent = silent
         self._clock = clock
         self._last: tuple[int, float] | None = None

@@ -35,6 +35,13 @@ fail() {
     exit 2
 }
 
+# Refuses a place elsewhere, in the option or value $1: what is copied and written is on file systems.
+refuse_url() {
+    case ${1#*=} in
+        [!/]*:/*) fail "$1: is not on a file system of this machine; copy or mount it, and give its path" ;;
+    esac
+}
+
 name='' zone='' data='' workdir='' config='' nfs='' spot='' delete='' stop='' dry_run=''
 accelerator=v5litepod-8
 runtime=v2-alpha-tpuv5-lite
@@ -42,6 +49,9 @@ weights=()
 passed_on=()
 for argument in "$@"; do
     value=${argument#*=}
+    case $argument in
+        --data=* | --workdir=* | --config=* | --config.init*=* | --config.backbone_checkpoints.*=*) refuse_url "$argument" ;;
+    esac
     case $argument in
         --name=*) name=$value ;;
         --zone=*) zone=$value ;;
@@ -73,15 +83,18 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # Paths are those of the caller's folder, which `cd` has left.
 here=$OLDPWD
-absolute() { case $1 in /*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
+absolute() { case $1 in /*) echo "$1" ;; \~/*) echo "$HOME/${1#*/}" ;; *) echo "$here/$1" ;; esac; }
 
 if [ -z "$stop" ]; then
     case /$workdir/ in
-        //* | */../* | */./*) fail "--workdir=$workdir: expected a relative path without . and .., such as runs/x" ;;
+        //* | */../* | */./* | /~*) fail "--workdir=$workdir: expected a relative path without ., .. and ~, such as runs/x" ;;
     esac
     results=$(absolute "$workdir")
-    if [ -e "$results" ] && [ ! -f "$results/run.json" ]; then
-        fail "$results: exists and is not the folder of a run; give another --workdir, or move it away"
+    [ ! -e "$results" ] || [ -d "$results" ] ||
+        fail "$results: exists and is not a folder; give another --workdir, or move it away"
+    # Other files than those of a run, such as a log, stay where they are.
+    if [ ! -f "$results/run.json" ] && [ -e "$results/checkpoints" ]; then
+        fail "$results: holds checkpoints, but no run.json; give another --workdir, or move it away"
     fi
     git cat-file -e "HEAD:$config" 2>/dev/null ||
         fail "--config=$config: not in the last commit, which is copied; commit it, or give its path from the root"
@@ -218,9 +231,11 @@ if [ "$status" = 0 ] || [ "$status" = 75 ]; then
         beside=$(mktemp -d "$results.fetched.XXXXXX")
         tar -xzf "$temporary/results.tar.gz" -C "$beside"
         if [ -e "$results" ]; then
-            cmp -s "$results/run.json" "$beside/$workdir/run.json" ||
+            [ ! -e "$results/run.json" ] || cmp -s "$results/run.json" "$beside/$workdir/run.json" ||
                 fail "$results: holds another run; the one of $name is in $beside/$workdir (the VM stays)"
             mv "$results" "$beside/earlier"
+            # What is not of the run stays.
+            find "$beside/earlier" -mindepth 1 -maxdepth 1 -exec mv -n {} "$beside/$workdir/" \;
         fi
         mv "$beside/$workdir" "$results"
         rm -rf "$beside"
