@@ -2,8 +2,8 @@
 
 A and B are each a run's folder, one of its checkpoints, or the predictions.csv of a report (or the report's folder);
 a checkpoint needs --data and --split. Prints accuracies, McNemar's exact test, the bootstrap interval of the
-difference, and which classes changed; --out=DIR keeps them as comparison.md and comparison.json. (Another command draws the
-validation curves of runs side by side: compare-runs, scripts/compare_runs.py.)
+difference, and which classes changed; --out=DIR keeps them as comparison.md and comparison.json. (Another command
+draws the validation curves of runs side by side: compare-runs, scripts/compare_runs.py.)
 """
 
 import argparse

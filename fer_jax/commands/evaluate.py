@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--checkpoint", required=True, action=PathArgument, help="a run's folder")
+    parser.add_argument("--checkpoint", required=True, action=PathArgument, help="a run's folder, or zoo:NAME")
     parser.add_argument(
         "--data", required=True, action=SourceArgument, help="where the images come from, as for train.py"
     )

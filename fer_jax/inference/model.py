@@ -1,7 +1,9 @@
 """A trained network, rebuilt from its checkpoint alone."""
 
+import copy
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -11,14 +13,20 @@ from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import RESIDENT_LIMIT
 from fer_jax.inference.predictor import Predictor, predict_images
 from fer_jax.models.build import model_spec
-from fer_jax.runs.checkpoint import find_model
 from fer_jax.runs.temperature import StoredTemperature, read_temperature, store_temperature
 from fer_jax.runtime import sharding as meshes
 from fer_jax.training.state import model_definition
+from fer_jax.zoo import shipped
+from fer_jax.zoo.model_file import ModelFile, read_model_file
+
+if TYPE_CHECKING:
+    from fer_jax.runs.checkpoint import SavedModel
 
 
 class TrainedModel:
     """A model rebuilt from a checkpoint alone: its weights, and the record of how it came to be.
+
+    `path` is what `open_saved` takes.
 
     Attributes:
       record: what the checkpoint tells of itself, with the `description` of its run.
@@ -29,7 +37,7 @@ class TrainedModel:
 
     def __init__(self, path: str | Path):
         self._path = path
-        self._saved = saved = find_model(path)
+        self._saved = saved = open_saved(path)
         self.record = saved.record
         description = saved.record.description
         self.config: ConfigDict = description.parsed_config()
@@ -47,12 +55,27 @@ class TrainedModel:
         return self._saved.run_history()
 
     def stored_temperature(self) -> StoredTemperature | None:
-        """Return the temperature stored with this checkpoint, or None (see `fer_jax.inference.temperature`)."""
-        return read_temperature(self._saved)
+        """Return the temperature stored with this model, or None (see `fer_jax.inference.temperature`)."""
+        return self._saved.temperature if isinstance(self._saved, ModelFile) else read_temperature(self._saved)
 
     def store_temperature(self, found: StoredTemperature) -> None:
-        """Store `found` with this checkpoint; raise `OSError` where its folder cannot be written."""
-        store_temperature(self._saved, found)
+        """Store `found` with this checkpoint; raise `OSError` where its folder cannot be written.
+
+        A model in one file stays as it is.
+        """
+        if not isinstance(self._saved, ModelFile):
+            store_temperature(self._saved, found)
+
+    def with_weights_of(self, saved: ModelFile) -> "TrainedModel":
+        """Return the same network with the weights of `saved`, which is not compiled anew."""
+        other = copy.copy(self)
+        other._path, other._saved = saved.path, saved
+        other._params, other._batch_stats = saved.restore(self._params, self._batch_stats)
+        return other
+
+    def weights(self) -> tuple[dict, dict]:
+        """Return the parameters and the running statistics, nested dicts of float32 arrays on the devices."""
+        return self._params, self._batch_stats
 
     def provenance(self) -> dict[str, str | int]:
         """Where the model comes from, for a report: data, resolution, weights, seed, and who selected the epoch."""
@@ -95,6 +118,21 @@ class TrainedModel:
             forward = functools.partial(predict_images, graphdef=self._graphdef, input_size=size, flip=flip)
             self._predictors[flip, batch_size] = Predictor(forward, batch_size, self._mesh)
         return self._predictors[flip, batch_size]
+
+
+def open_saved(path: str | Path) -> "SavedModel | ModelFile":
+    """Open what `path` names: a run's folder or a checkpoint in it, a shipped model as `zoo:NAME`, or a model's file.
+
+    Raises `InputError` if there is no such model, or if it is damaged.
+    """
+    if str(path).startswith(shipped.PREFIX):
+        return read_model_file(shipped.shipped_file(str(path)))
+    if Path(path).suffix == ".safetensors":
+        return read_model_file(Path(path))
+    # Orbax takes a second to import: a model in one file does without.
+    from fer_jax.runs.checkpoint import find_model
+
+    return find_model(path)
 
 
 def _gray(images: np.ndarray) -> np.ndarray:

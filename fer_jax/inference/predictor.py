@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,11 @@ from flax import nnx
 from fer_jax.augment import affine
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import padded_batches
-from fer_jax.data.streaming import in_order
 from fer_jax.runtime import processes
 from fer_jax.runtime import sharding as meshes
-from fer_jax.training.program import TrainProgram
+
+if TYPE_CHECKING:
+    from fer_jax.training.program import TrainProgram
 
 Forward = Callable[[dict, dict, jax.Array], jax.Array]
 """Logits float32 [batch, classes] from parameters, running statistics and a batch of images or features."""
@@ -48,7 +50,7 @@ class Predictor:
         self._compiled: dict[tuple, jax.stages.Compiled] = {}
 
     @classmethod
-    def of_program(cls, program: TrainProgram, before_compile: Callable[[], None] = lambda: None) -> "Predictor":
+    def of_program(cls, program: "TrainProgram", before_compile: Callable[[], None] = lambda: None) -> "Predictor":
         """Return the predictor of a run: of its network, or of its classifier where its features are cached."""
         config = program.config
         if config.train.cached_views:
@@ -75,6 +77,9 @@ class Predictor:
             step = self._row_step
             batches = ((images, ids) for ids in padded_batches(len(images), batch_size))
         else:
+            # Grain, which streams, takes a second to import: a prediction of few images does without.
+            from fer_jax.data.streaming import in_order
+
             step = self._batch_step
             batches = ((batch,) for batch in in_order(images, batch_size, self._split_batch))
         first = next(batches)

@@ -7,14 +7,16 @@ checksums of its files, so that a number never serves other weights.
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from fer_jax.errors import InputError
-from fer_jax.runs.checkpoint import SavedModel
 from fer_jax.runs.checksums import FILE_NAME as CHECKSUMS
 from fer_jax.runtime import files
+
+if TYPE_CHECKING:
+    from fer_jax.runs.checkpoint import SavedModel
 
 FILE_NAME = "temperature.json"
 
@@ -27,13 +29,13 @@ class StoredTemperature(msgspec.Struct, frozen=True, kw_only=True):
     images: Annotated[int, msgspec.Meta(ge=1)]
 
 
-def temperature_file(saved: SavedModel) -> Path:
+def temperature_file(saved: "SavedModel") -> Path:
     """Return the place of the file: the run's folder, or that of a checkpoint which lies in none."""
     folder = saved.folder
     return (folder.parent.parent if folder.parent.name == "checkpoints" else folder) / FILE_NAME
 
 
-def read_temperature(saved: SavedModel) -> StoredTemperature | None:
+def read_temperature(saved: "SavedModel") -> StoredTemperature | None:
     """Return what was stored for exactly this checkpoint, or None; `InputError` if the file is damaged."""
     place = temperature_file(saved)
     try:
@@ -47,7 +49,7 @@ def read_temperature(saved: SavedModel) -> StoredTemperature | None:
     return found.get(_name(saved))
 
 
-def store_temperature(saved: SavedModel, found: StoredTemperature) -> Path:
+def store_temperature(saved: "SavedModel", found: StoredTemperature) -> Path:
     """Write `found` for this checkpoint beside those of others, atomically; return the file.
 
     Raises `OSError` where the folder cannot be written, and `InputError` if the file there is damaged.
@@ -60,7 +62,7 @@ def store_temperature(saved: SavedModel, found: StoredTemperature) -> Path:
     return place
 
 
-def _name(saved: SavedModel) -> str:
+def _name(saved: "SavedModel") -> str:
     checkpoint = saved.folder / str(saved.step)
     digest = hashlib.sha256((checkpoint / CHECKSUMS).read_bytes()).hexdigest()
     return f"{saved.folder.name}/{saved.step} {digest[:16]}"

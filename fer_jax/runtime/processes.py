@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from fer_jax.errors import InputError, first_line
@@ -132,6 +131,9 @@ def wait_for_all(moment: str) -> None:
     for only half a minute.
     """
     if jax.process_count() > 1:
+        # Here, because Orbax takes a second to import, which a single process does not need.
+        import orbax.checkpoint as ocp
+
         ocp.multihost.get_barrier_sync_fn()(key=f"fer_jax {moment}", timeout_ms=1000 * _LONGEST_WAIT)
 
 
