@@ -146,6 +146,16 @@ def decode(file: Path, image_shape: tuple[int, ...]) -> np.ndarray:
     return _opened(file, pixels)
 
 
+def picture(file: Path) -> Image.Image:
+    """Decode a whole picture, gray (`L`) or RGB as its file has it; raise what `decode` raises."""
+
+    def whole(image: Image.Image) -> Image.Image:
+        gray = image.mode in _GRAY_MODES
+        return _opaque(file, ImageOps.exif_transpose(image)).convert("L" if gray else "RGB")
+
+    return _opened(file, whole)
+
+
 def _opened(file: Path, use: Callable[[Image.Image], object]):
     """Open an image and return `use(image)`; turn every error of opening and decoding into one that names the file."""
     try:

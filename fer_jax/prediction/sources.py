@@ -1,0 +1,104 @@
+"""What a user names to be predicted: files, folders, globs, lists, cameras."""
+
+import dataclasses
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from fer_jax.data.image_files import IMAGE_SUFFIXES
+from fer_jax.errors import InputError
+
+VIDEO_SUFFIXES = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".avi",
+    ".mkv",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".ogv",
+    ".ts",
+    ".3gp",
+)
+"""The names of videos end in one of these, in any letter case."""
+
+STANDARD_INPUT = "-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One thing to predict: `kind` is `picture`, `video` or `camera`; `name` its path, or the camera's number.
+
+    `error` says why there is nothing to read, such as a name that is none.
+    """
+
+    name: str
+    kind: str
+    error: str = ""
+
+
+def find_sources(arguments: Iterable[str], listed: TextIO) -> Iterator[Source]:
+    """Yield what `arguments` name, in their order; files of folders and globs in the order of their names.
+
+    An argument is a file, a folder (with all below it), a glob (`**` for any folders), the number of a camera where no
+    file has that name, or `-`: then each line of `listed` is a path.
+    """
+    for argument in arguments:
+        if argument == STANDARD_INPUT:
+            for line in listed:
+                if line := line.rstrip("\n"):
+                    yield from _named(line)
+        else:
+            yield from _named(argument)
+
+
+def _named(argument: str) -> Iterator[Source]:
+    try:
+        path = Path(argument).expanduser()
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no home, a null byte
+        yield Source(argument, "picture", f"cannot be looked up ({getattr(error, 'strerror', None) or error})")
+        return
+    if is_folder:
+        yield from _inside(path)
+    elif exists:
+        yield _file(path)
+    elif argument.isascii() and argument.isdigit():
+        yield Source(argument, "camera")
+    elif glob.has_magic(argument):
+        found = sorted(name for name in glob.iglob(str(path), recursive=True) if os.path.isfile(name))
+        if not found:
+            yield Source(argument, "picture", "no file has a name of this form")
+        yield from (_file(Path(name)) for name in found)
+    else:
+        yield Source(argument, "picture", "no such file or folder")
+
+
+def _inside(folder: Path) -> Iterator[Source]:
+    """The pictures and videos below `folder`, also behind links to files; hidden ones are left out."""
+    found = False
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.lower().endswith((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)) and not name.startswith("."):
+                found = True
+                yield _file(Path(parent, name))
+    if not found:
+        yield Source(str(folder), "picture", "no picture or video in this folder")
+
+
+def _file(path: Path) -> Source:
+    return Source(str(path), "video" if path.suffix.lower() in VIDEO_SUFFIXES else "picture")
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """Raise `InputError` unless there is something to predict, and standard input is named at most once."""
+    if not arguments:
+        raise InputError("nothing to predict; give pictures, folders, videos, - for a list, or the number of a camera")
+    if arguments.count(STANDARD_INPUT) > 1:
+        raise InputError("- is given twice; the list on standard input can be read once")
