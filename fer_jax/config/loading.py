@@ -140,7 +140,9 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str) -> ConfigDict:
     """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples.
 
-    Raises `InputError` for a text that is damaged, lacks a key, or holds a value that `load_config` would refuse.
+    A key that the text lacks has its default: the text is older than the key, whose default changes nothing.
+
+    Raises `InputError` for a text that is damaged, or holds a value that `load_config` would refuse.
     """
 
     def tuples(value):
@@ -148,19 +150,17 @@ def from_json(text: str) -> ConfigDict:
             return {key: tuples(inner) for key, inner in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
+    def complete(saved: dict, default: dict) -> dict:
+        sections = {key: complete(saved.get(key, {}), value) for key, value in default.items() if type(value) is dict}
+        return {**default, **saved, **sections}
+
     default = flatten(default_config())
     try:
-        config = ConfigDict(tuples(json.loads(text)))
+        config = ConfigDict(complete(tuples(json.loads(text)), default_config().to_dict()))
         flat = flatten(config)
     # What JSON and ConfigDict raise for a text that is no config.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"the saved config is damaged ({type(error).__name__}: {_last_line(error)})") from error
-    if missing := [key for key in default if key not in flat]:
-        raise InputError(
-            f"the saved config has no {missing[0]}, expected all {len(default)} keys of "
-            "fer_jax.config.defaults.default_config(); bring it back from a backup if it is damaged, or use the "
-            "version of fer_jax that wrote it"
-        )
     if problem := _lacking(flat, default):
         raise InputError(problem)
     check_config(config)

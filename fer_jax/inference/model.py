@@ -70,6 +70,7 @@ class TrainedModel:
         """Return the same network with the weights of `saved`, which is not compiled anew."""
         other = copy.copy(self)
         other._path, other._saved = saved.path, saved
+        other.record, other.config = saved.record, saved.record.description.parsed_config()
         other._params, other._batch_stats = saved.restore(self._params, self._batch_stats)
         return other
 

@@ -151,10 +151,12 @@ def predict_images(
     """
     model = nnx.merge(graphdef, params, batch_stats)
     inputs = affine.resize(images, input_size)
-    logits = model(inputs, train=False)
+    # Compiled as one, the two calls are traced once.
+    forward = jax.jit(lambda inputs: model(inputs, train=False))
+    logits = forward(inputs)
     if not flip:
         return logits
-    mirrored = model(inputs[:, :, ::-1], train=False)
+    mirrored = forward(inputs[:, :, ::-1])
     return jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - math.log(2)
 
 

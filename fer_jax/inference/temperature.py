@@ -7,7 +7,6 @@ is fitted on data the model was not trained on. Above 1 it takes confidence away
 import math
 
 import numpy as np
-import scipy.optimize
 
 TEMPERATURES = (0.2, 10.0)
 """The bounds of a fitted temperature: a split that a model gets all right would ask for 0."""
@@ -35,6 +34,9 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     `probabilities` float [n, classes], `labels` integers [n]. The log loss is convex in 1 / temperature, so that there
     is one minimum. `ValueError` without examples.
     """
+    # Here, because a prediction, which does not fit, need not wait for its import.
+    import scipy.optimize
+
     if not len(labels):
         raise ValueError("a temperature needs at least one example")
     logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))

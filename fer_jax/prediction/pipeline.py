@@ -24,6 +24,8 @@ from fer_jax.prediction.classifiers import Classifier
 from fer_jax.prediction.results import ERROR, FACE, NO_FACE, Row
 from fer_jax.prediction.sources import Source
 
+_AHEAD = 2  # Batches that are judged or wait for it.
+
 Detect = Callable[[Image.Image], list[Face]]
 
 
@@ -127,28 +129,42 @@ class Prediction:
         return Predicted(source, rows, [crop.pixels for crop in found], kept)
 
     def _judged(self, pictures: Iterable[Predicted]) -> Iterator[Predicted]:
-        """Yield `pictures` with probabilities, each as soon as its last face is judged."""
+        """Yield `pictures` with probabilities, in order, each soon after its last face is judged.
+
+        A thread judges, so that the next batch is there when one is done: the network never waits.
+        """
         waiting: deque[Predicted] = deque()
         pixels: list[np.ndarray] = []
         rows: list[Row] = []
-        for picture in pictures:
-            waiting.append(picture)
-            pixels += picture.pixels
-            rows += [row for row in picture.rows if row.status == FACE]
-            while len(pixels) >= self._batch_size or (pixels and picture.source.kind == "camera"):
-                self._judge(pixels, rows)
-            while waiting and not _is_open(waiting[0]):
-                yield waiting.popleft()
-        while pixels:
-            self._judge(pixels, rows)
-        yield from waiting
+        judged: deque[tuple[list[Row], Future]] = deque()
 
-    def _judge(self, pixels: list[np.ndarray], rows: list[Row]) -> None:
-        """Give the first rows, at most a batch, their probabilities, and take them from the lists."""
-        n = self._batch_size
-        for row, found in zip(rows[:n], self._classifier.predict(np.stack(pixels[:n])), strict=True):
-            row.probabilities = found
-        del rows[:n], pixels[:n]
+        def submit() -> None:
+            n = self._batch_size
+            judged.append((rows[:n], judge.submit(self._classifier.predict, np.stack(pixels[:n]))))
+            del rows[:n], pixels[:n]
+
+        def settle(most: int) -> None:
+            """Give rows their probabilities until at most `most` batches are being judged."""
+            while len(judged) > most or (judged and judged[0][1].done()):
+                for row, found in zip(judged[0][0], judged[0][1].result(), strict=True):
+                    row.probabilities = found
+                judged.popleft()
+
+        with ThreadPoolExecutor(1) as judge:
+            for picture in pictures:
+                waiting.append(picture)
+                pixels += picture.pixels
+                rows += [row for row in picture.rows if row.status == FACE]
+                is_live = picture.source.kind == "camera"
+                while len(pixels) >= self._batch_size or (pixels and is_live):
+                    submit()
+                settle(0 if is_live else _AHEAD)
+                while waiting and not _is_open(waiting[0]):
+                    yield waiting.popleft()
+            if pixels:
+                submit()
+            settle(0)
+        yield from waiting
 
 
 def _is_open(picture: Predicted) -> bool:

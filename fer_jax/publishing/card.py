@@ -77,8 +77,8 @@ def model_card(
         "",
         "## How good it is",
         "",
-        f"Epoch selected: {provenance['epoch selected']}. The images of {provenance['evaluated on']} were scored with "
-        "the selected epoch alone, and selected nothing.",
+        f"Epoch selected: {provenance['epoch selected']}. The {provenance['evaluated on']} selected nothing, and were "
+        "scored with that epoch alone.",
         "",
         f"- accuracy {accuracy}, {metrics['correct']:,} of {metrics['examples']:,} right",
         f"- macro-F1 {metrics['macro_f1']:.4f}, log loss {metrics['log_loss']:.4f}",
@@ -125,7 +125,8 @@ def training_command(model: TrainedModel) -> str:
     default, config = flatten(default_config()), flatten(model.config)
     changed = [(key, config[key]) for key in default if config[key] != default[key]]
     lines = ["python scripts/train.py --config=configs/efficientnet_b0.py --data=fer2013.csv --workdir=runs/model"]
-    lines += [f"--config.{key}={shlex.quote(str(value))}" for key, value in changed]
+    texts = {key: f'"{value}"' if isinstance(value, tuple) else shlex.quote(str(value)) for key, value in changed}
+    lines += [f"--config.{key}={text}" for key, text in texts.items()]
     return " \\\n  ".join(lines)
 
 

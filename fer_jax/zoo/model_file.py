@@ -24,7 +24,6 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from fer_jax.config.defaults import default_config
 from fer_jax.errors import InputError, shown
 from fer_jax.params.tree import from_paths, leaves_by_path
 from fer_jax.runs.record import CheckpointRecord, as_json, decode_record
@@ -128,7 +127,6 @@ def read_model_file(path: Path) -> ModelFile:
         arrays = decode(safetensors.numpy.load_file(path))
         temperature = msgspec.json.decode(metadata["temperature"], type=StoredTemperature | None)
         record = json.loads(metadata["record"])
-        _add_newer_keys(record)
     except InputError:
         raise
     # KeyError: a type that NumPy has not. The others: metadata that are no numbers or JSON of these parts.
@@ -138,22 +136,6 @@ def read_model_file(path: Path) -> ModelFile:
         raise InputError(f"{path}: some weights are not finite; get the file anew")
     record = decode_record(record, f"{path}, record")
     return ModelFile(path, record, temperature, metadata["storage"], arrays)
-
-
-def _add_newer_keys(record: dict) -> None:
-    """Give the config keys that did not exist yet when the model was written: the defaults, which change nothing."""
-
-    def complete(config: object, default: dict) -> dict:
-        if not isinstance(config, dict):
-            raise ValueError(f"its config has {shown(config)} for a section")
-        sections = {
-            key: complete(config.get(key, {}), value) for key, value in default.items() if isinstance(value, dict)
-        }
-        return default | config | sections
-
-    description = record["description"]
-    config = complete(json.loads(description["config"]), default_config().to_dict())
-    description["config"] = json.dumps(config)
 
 
 def _without_folders(config: dict) -> dict:

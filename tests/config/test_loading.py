@@ -238,13 +238,20 @@ def test_json_gives_back_the_config():
         back.unknown = 1
 
 
-@pytest.mark.parametrize("key", ["train.parameters", "backbone_checkpoints.mobilenet_v2", "seed"])
-def test_json_that_lacks_a_key_is_refused(key):
-    lacking = default_config().to_dict()
+@pytest.mark.parametrize("key", ["train.parameters", "backbone_checkpoints.mobilenet_v2", "seed", "eval"])
+def test_json_older_than_a_key_has_its_default(key):
+    config = default_config()
+    config.train.epochs = 7
+    older = json.loads(to_json(config))
     section, _, name = key.rpartition(".")
-    del (lacking[section] if section else lacking)[name]
-    with pytest.raises(InputError, match=rf"the saved config has no {key}, expected .*backup"):
-        from_json(json.dumps(lacking))
+    del (older[section] if section else older)[name]
+    assert from_json(json.dumps(older)).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"train": []}', '{"train": 3}', '"train"', "null"])
+def test_json_that_is_no_config_is_damaged(text):
+    with pytest.raises(InputError, match="the saved config is damaged"):
+        from_json(text)
 
 
 def test_differences_name_the_keys():

@@ -68,7 +68,7 @@ def test_the_card_has_the_numbers_of_the_report(published):
     assert f"{path.stat().st_size / 1e6:.2f} MB" in body
     assert "0 angry, 1 disgust" in body
     assert f"temperature {report['calibration']['temperature']['value']:.3f}" in body
-    assert "--config.model.hidden_units='(16,)'" in body
+    assert '--config.model.hidden_units="(16,)"' in body
     assert not re.search(r"(?<![\w.])/\w+/", body), "a path of this machine"
 
 

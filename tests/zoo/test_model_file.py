@@ -155,7 +155,7 @@ FIRST = "params/classifier/logits/bias"
         (lambda tensors, metadata: metadata.update(temperature="{}"), "missing required field"),
         (lambda tensors, metadata: metadata.update(temperature="warm"), "damaged"),
         (lambda tensors, metadata: metadata.update(record="[]"), "damaged"),
-        (lambda tensors, metadata: metadata.update(record='{"description": {"config": "[]"}}'), "[] for a section"),
+        (lambda tensors, metadata: metadata.update(record='{"description": {}}'), "is missing"),
         (lambda tensors, metadata: tensors.pop(FIRST), f"{FIRST} is nothing"),
         (
             lambda tensors, metadata: tensors.update({"params/more": np.zeros(1, np.float32)}),

@@ -1,0 +1,82 @@
+"""The command: what it writes, what it draws, and its exit statuses."""
+
+import csv
+import json
+import sys
+
+import pytest
+from PIL import Image
+
+from fer_jax.commands import predict
+
+
+@pytest.fixture
+def run(classifier, monkeypatch, tmp_path):
+    """A function that runs the command with a stand-in for the network, and returns its status."""
+    monkeypatch.setattr(predict, "load_classifier", lambda name, batch_size: classifier)
+    monkeypatch.chdir(tmp_path)
+    for index in range(3):
+        Image.new("L", (48, 48), 80 * index).save(tmp_path / f"{index}.png")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["predict", "--model=stand-in", "--faces=whole", *arguments])
+        return predict.main()
+
+    return run
+
+
+def test_json_lines_on_standard_output_and_a_summary_beside(run, capsys):
+    assert run(".") == 0
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    assert [line["file"] for line in lines] == ["0.png", "1.png", "2.png"]
+    assert [line["label"] for line in lines] == ["angry", "fear", "sad"]
+    assert captured.err.startswith("3 faces in 3 pictures;")
+
+
+def test_a_csv_file_and_the_status_of_a_bad_input(run, tmp_path, capsys):
+    assert run("0.png", "none.png", "1.png", "--out=deep/out.csv") == 1
+    rows = list(csv.DictReader((tmp_path / "deep" / "out.csv").open()))
+    assert [row["status"] for row in rows] == ["face", "error", "face"]
+    assert "1 not read" in capsys.readouterr().err
+
+
+def test_drawings(run, tmp_path):
+    (tmp_path / "sub").mkdir()
+    Image.new("RGB", (30, 20)).save(tmp_path / "sub" / "0.png")
+    assert run("0.png", "sub/0.png", "none.png", "--draw=drawn", "--threshold=0.99") == 1
+    names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    assert names == ["0-2.jpg", "0.jpg"]
+    with Image.open(tmp_path / "drawn" / "0.jpg") as image:
+        assert image.size == (480, 480)
+        assert len(image.getcolors(10**6)) > 20
+
+
+def test_an_interruption_keeps_what_was_found(run, tmp_path, classifier, monkeypatch):
+    def interrupted(sources, *arguments, **options):
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fer_jax.prediction.pipeline.Prediction", interrupted)
+    assert run(".", "--out=out.csv") == 130
+    assert (tmp_path / "out.csv").read_text().startswith("file,frame,time,status")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["0.png", "--threshold=2"], ["0.png", "--fps=-1"], ["0.png", "--batch-size=0"], ["0.png", "--out=a.txt"]],
+)
+def test_a_mistake_is_one_line_and_status_2(arguments, run, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_an_output_that_is_a_folder_is_refused(run, tmp_path):
+    (tmp_path / "taken.csv").mkdir()
+    with pytest.raises(SystemExit):
+        run("0.png", "--out=taken.csv")
+    assert list((tmp_path / "taken.csv").iterdir()) == []
