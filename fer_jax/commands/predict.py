@@ -111,9 +111,11 @@ def predict(args: argparse.Namespace, listed: TextIO) -> int:
         stream = stack.enter_context(_stream(args.out))
         writer = RowWriter(stream, form, classifier.class_names, args.threshold)
         add_drawing = _drawings(args, classifier, stack)
+        # Its threads end before the process does.
+        results = stack.enter_context(contextlib.closing(iter(prediction)))
         shown = started
         try:
-            for found in prediction:
+            for found in results:
                 for row in found.rows:
                     writer.write(row)
                     _count(summary, row, args.threshold)
