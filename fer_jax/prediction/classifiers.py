@@ -5,6 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from fer_jax.errors import InputError
+
 
 class Classifier(Protocol):
     """What judges faces.
@@ -51,7 +53,10 @@ def load_classifier(name: str, batch_size: int) -> Classifier:
     Raises `InputError` for what is none of these.
     """
     if Path(name).suffix == ".onnx":
-        from fer_jax.deployment.onnx_model import OnnxModel
+        try:
+            from fer_jax.deployment.onnx_model import OnnxModel
+        except ModuleNotFoundError as error:
+            raise InputError(f"{name}: this version of fer_jax reads no ONNX files; give a run's folder") from error
 
         return OnnxModel(name)
     return JaxClassifier(name, batch_size)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 
 import pytest
@@ -80,3 +81,12 @@ def test_an_output_that_is_a_folder_is_refused(run, tmp_path):
     with pytest.raises(SystemExit):
         run("0.png", "--out=taken.csv")
     assert list((tmp_path / "taken.csv").iterdir()) == []
+
+
+def test_all_but_the_network_of_jax_works_without_jax():
+    """So that an exported file needs onnxruntime alone."""
+    program = (
+        "import sys, fer_jax.commands.predict, fer_jax.prediction.pipeline, fer_jax.prediction.drawing, "
+        "fer_jax.detection.centerface; sys.exit('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
