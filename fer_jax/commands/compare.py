@@ -2,8 +2,8 @@
 
 A and B are each a run's folder, one of its checkpoints, or the predictions.csv of a report (or the report's folder);
 a checkpoint needs --data and --split. Prints accuracies, McNemar's exact test, the bootstrap interval of the
-difference, and which classes changed; --out=DIR keeps them as comparison.md and comparison.json. (Another command
-draws the validation curves of runs side by side: compare-runs, scripts/compare_runs.py.)
+difference, and which classes changed; --out=DIR keeps them as comparison.md and comparison.json. Another command,
+compare-runs (scripts/compare_runs.py), draws the validation curves of runs side by side.
 """
 
 import argparse
@@ -26,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("models", nargs=2, metavar=("A", "B"), help="a run's folder, or a report's predictions.csv")
+    # Two arguments, because argparse cannot print the help of one that has two names.
+    parser.add_argument("first", metavar="A", help="a run's folder, or a report's predictions.csv")
+    parser.add_argument("second", metavar="B", help="the same of the other model")
     parser.add_argument("--data", help="where the images come from, as for training")
     parser.add_argument("--split", choices=("validation", "test"))
     parser.add_argument("--out", type=Path, help="the folder for comparison.md and comparison.json")
@@ -34,8 +36,9 @@ def main() -> None:
 
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; expected the folder for the comparison")
-    tables = [_predictions_file(model) for model in args.models]
-    for model, table in zip(args.models, tables, strict=True):
+    models = (args.first, args.second)
+    tables = [_predictions_file(model) for model in models]
+    for model, table in zip(models, tables, strict=True):
         if table is None and (args.data is None or args.split is None):
             raise InputError(f"{model}: is not a predictions.csv; a checkpoint needs --data=SOURCE and --split=SPLIT")
     if all(tables) and (args.data or args.split):
@@ -45,14 +48,13 @@ def main() -> None:
     # The files first: they tell in a moment whether they can be used.
     read = [None if table is None else read_predictions(table) for table in tables]
     abouts, found = [], []
-    for model, table, predictions in zip(args.models, tables, read, strict=True):
+    for model, table, predictions in zip(models, tables, read, strict=True):
         about, predictions = (str(table), predictions) if table else _evaluate(model, args.data, args.split)
         abouts.append(about)
         found.append(predictions)
-    names = tuple(args.models)
-    first, second = aligned(*found[0], *found[1], names)
+    first, second = aligned(*found[0], *found[1], models)
     comparison = compare(first, second, found[0][1])
-    text = comparison_markdown(comparison, names, [f"first: {abouts[0]}", f"second: {abouts[1]}"])
+    text = comparison_markdown(comparison, models, [f"first: {abouts[0]}", f"second: {abouts[1]}"])
     print(text, end="")
     if args.out is not None:
         content = {"first": abouts[0], "second": abouts[1], **comparison.to_json()}
