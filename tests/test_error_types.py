@@ -63,7 +63,7 @@ def test_tiff_without_dimensions_is_one_line(tmp_path):
 def test_csv_cache(error, tmp_path, monkeypatch):
     monkeypatch.setattr(csv_cache.np, "load", raising(error))
     with pytest.raises(type(error)) as found:
-        csv_cache._read_cache(tmp_path / "a.npz", "content", "csv")
+        csv_cache._read_cache(tmp_path / "a.npz", "content")
     assert found.value is error
 
 
@@ -79,7 +79,7 @@ def test_foreign_cache_is_passed_over(kind, tmp_path):
         buffer.write(b"not a cache")
     if kind != "missing":
         path.write_bytes(buffer.getvalue())
-    assert csv_cache._read_cache(path, "content", "csv") is None
+    assert csv_cache._read_cache(path, "content") is None
 
 
 @passes_through

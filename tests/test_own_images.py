@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_jax.data.folder_reader import FolderOptions, read_folder
+from fer_jax.data.folder_reader import read_folder
 from fer_jax.data.image_files import ImageFiles
+from fer_jax.data.options import FolderOptions
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runs.record import as_json
 from fer_jax.train import train

@@ -7,7 +7,7 @@ checkpoints/. Writes report.md, report.json, predictions.csv and the pictures in
 import argparse
 
 from fer_jax.data.dataset import SPLITS, Dataset
-from fer_jax.data.folder_reader import FolderOptions
+from fer_jax.data.options import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.evaluation.fitted_temperature import temperature_for

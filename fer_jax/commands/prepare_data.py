@@ -17,9 +17,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from fer_jax.data.class_folders import CLASSES
-from fer_jax.data.folder_reader import FolderOptions
+from fer_jax.data.classes import CLASSES
 from fer_jax.data.inspection import summarise, summary_text
+from fer_jax.data.options import FolderOptions
 from fer_jax.data.preview import write_preview
 from fer_jax.data.sources import load
 from fer_jax.data.tfds_builder import dataset_place, write_tfds
@@ -40,13 +40,15 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice of these images (default: 0)")
     parser.add_argument("--classes", choices=CLASSES, default="auto", help="as config.data.classes of a training run")
+    parser.add_argument("--class-names", metavar="NAMES", help="as config.data.class_names of a training run")
+    parser.add_argument("--skip-damaged", action="store_true", help="as config.data.skip_damaged of a training run")
     args = parser.parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s")
 
     results = {"dataset": dataset_place(args.out), "preview": args.out / "preview.png"}
     results["summary"] = args.out / "summary.json"
     _check_out(args.out, args.source, list(results.values()))
-    folder = FolderOptions(classes=args.classes)
+    folder = FolderOptions(classes=args.classes, names=args.class_names, skip_damaged=args.skip_damaged)
     data = load(args.source, validation_fraction=args.validation_fraction, seed=args.seed, folder=folder)
     if not (data.has_form_of_fer2013() and len(data.test)):
         del results["dataset"]
@@ -69,6 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise InputError(f"{args.out}: cannot be written: {error.strerror or error}") from error
     for kind, place in results.items():
         print(f"{kind}: {place}")
+    if "dataset" not in results:
+        why = "has no test split" if data.has_form_of_fer2013() else "is not in the form of FER2013"
+        print(f"no dataset is written, since {args.source} {why}: give it to train.py as it is")
 
 
 def _check_out(out: Path, source: str, places: list[Path]) -> None:

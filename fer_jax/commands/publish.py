@@ -8,7 +8,7 @@ and its card NAME.md into fer_jax/zoo/models, from where zoo:NAME loads it. The 
 import argparse
 from pathlib import Path
 
-from fer_jax.data.folder_reader import FolderOptions
+from fer_jax.data.options import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import exit_on_input_error
 from fer_jax.inference.model import TrainedModel

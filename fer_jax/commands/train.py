@@ -17,7 +17,7 @@ import sys
 
 from fer_jax.commands import command_line
 from fer_jax.config.loading import load_config
-from fer_jax.data.folder_reader import FolderOptions
+from fer_jax.data.options import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.expressions import NUM_EXPRESSIONS
@@ -63,6 +63,8 @@ def main() -> None:
         image_size=config.data.image_size,
         input_size=config.model.input_size,
         classes=config.data.classes,
+        names=config.data.class_names,
+        skip_damaged=config.data.skip_damaged,
         input=config.data.input,
     )
     fraction = config.data.validation_fraction

@@ -8,7 +8,7 @@ from ml_collections.config_dict import placeholder
 
 from fer_jax.augment.affine import RANGES, Augmentation
 from fer_jax.config.keys import SWITCH, Key, Rule, none_or, number, one_of
-from fer_jax.data.class_folders import CLASSES
+from fer_jax.data.classes import CLASSES
 from fer_jax.data.ferplus import VOTE_LABELS
 from fer_jax.data.resident import INPUTS
 from fer_jax.errors import InputError
@@ -39,7 +39,7 @@ DATA = {
     "validation_fraction": Key(
         None,
         none_or(float, "a number above 0 and below 1", lambda value: 0 < value < 1),
-        "The fraction of each class of `train` that becomes `validation` in an image folder that has none.",
+        "The fraction of each class of `train` that becomes `validation` in data that have none.",
         kind=float,
     ),
     "image_size": Key(
@@ -51,7 +51,20 @@ DATA = {
     "classes": Key(
         "auto",
         one_of(CLASSES),
-        "What the folders of an image folder stand for; `folders`: their names as they are, even those of expressions.",
+        "What the folders of an image folder stand for; `folders`: their names as they are, even those of expressions; "
+        "`with_contempt`: the seven expressions and contempt as the eighth, in other data too.",
+    ),
+    "class_names": Key(
+        None,
+        none_or(str, "names such as surprise,fear,... or 1=surprise,2=fear,...", bool),
+        "What the classes are called whose folders or labels are numbers, or words of another language: a name for "
+        "each in their order, or LABEL=NAME for some.",
+        kind=str,
+    ),
+    "skip_damaged": Key(
+        False,
+        SWITCH,
+        "Passes over files and rows that are damaged or not to be used, and lists them, in place of ending.",
     ),
     "input": Key(
         "auto",

@@ -1,4 +1,4 @@
-"""Cache the arrays of a csv in an uncompressed `.npz`, named by the hash of the csv's content."""
+"""Cache the rows of a csv in an uncompressed `.npz`, named by the hash of the file's content."""
 
 import hashlib
 import logging
@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 from platformdirs import user_cache_path
 
-from fer_jax.data.csv_reader import read_csv
-from fer_jax.data.dataset import SPLITS, Dataset, Split
+from fer_jax.data.csv_reader import CsvRows, csv_dataset, find_csv, read_rows
+from fer_jax.data.dataset import Dataset
+from fer_jax.data.options import FolderOptions
+from fer_jax.data.packed import Member, members
 from fer_jax.errors import InputError, is_exhaustion
 from fer_jax.runtime.files import replace_file
 
 _log = logging.getLogger("fer_jax")
 
-_FORMAT = "1"
-_ARRAYS = ("images", "labels", "row_ids")
+_FORMAT = "2"
+_ARRAYS = ("images", "labels", "splits", "rows", "lines")
 
 
 def default_cache_dir() -> Path:
@@ -25,31 +27,45 @@ def default_cache_dir() -> Path:
     return user_cache_path("fer_jax")
 
 
-def read_csv_cached(path: str | Path, cache_dir: str | Path | None = None) -> Dataset:
+def read_csv_cached(
+    path: str | Path,
+    cache_dir: str | Path | None = None,
+    *,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+    options: FolderOptions | None = None,
+) -> Dataset:
     """Read a csv as `read_csv` does, but parse each content (by SHA-256) only once.
 
     The whole FER2013 takes 83 MB in `cache_dir` (default: `default_cache_dir()`). A cache file that is damaged or
-    of another origin is rewritten; a cache that cannot be written causes a warning.
+    of another origin is rewritten; a cache that cannot be written causes a warning. Damaged rows are never cached.
     """
     path = Path(path)
+    member = find_csv(members(path), str(path))
     try:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     cache = Path(cache_dir or default_cache_dir()) / f"{content}.npz"
+    rows = _read_cache(cache, content)
+    if rows is None:
+        rows = _parse(member, cache, content)
     # The name of the source is that of the csv at hand: the same content may have come under another name before.
-    data = _read_cache(cache, content, f"csv {path.name}")
-    if data is None:
-        data = read_csv(path)
+    return csv_dataset(rows, member, validation_fraction, seed, options or FolderOptions())
+
+
+def _parse(member: Member, cache: Path, content: str) -> CsvRows:
+    rows = read_rows(member)
+    if not rows.damaged:
         try:
-            _write_cache(cache, content, data)
+            _write_cache(cache, content, rows)
         except OSError as error:
             _log.warning("%s: cannot write the cache (%s); the csv will be parsed again next time", cache, error)
-    return data
+    return rows
 
 
-def _read_cache(cache: Path, content: str, source: str) -> Dataset | None:
+def _read_cache(cache: Path, content: str) -> CsvRows | None:
     try:
         # The zip format checks a CRC-32 of each array, which catches damage.
         loaded = np.load(cache, allow_pickle=False)
@@ -58,8 +74,7 @@ def _read_cache(cache: Path, content: str, source: str) -> Dataset | None:
         with loaded as arrays:
             if (str(arrays["format"]), str(arrays["content"])) != (_FORMAT, content):
                 return None
-            splits = {name: Split(*(arrays[f"{name}_{array}"] for array in _ARRAYS)) for name in SPLITS}
-            return Dataset(**splits, source=source)
+            return CsvRows(*(arrays[name] for name in _ARRAYS))
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         # RuntimeError: encrypted, or compressed in an unknown way. The csv itself is at hand.
         if is_exhaustion(error):
@@ -67,7 +82,6 @@ def _read_cache(cache: Path, content: str, source: str) -> Dataset | None:
         return None
 
 
-def _write_cache(cache: Path, content: str, data: Dataset) -> None:
-    arrays = {f"{name}_{array}": getattr(data.split(name), array) for name in SPLITS for array in _ARRAYS}
+def _write_cache(cache: Path, content: str, rows: CsvRows) -> None:
     with replace_file(cache) as beside:
-        np.savez(beside, format=_FORMAT, content=content, **arrays)
+        np.savez(beside, format=_FORMAT, content=content, **{name: getattr(rows, name) for name in _ARRAYS})

@@ -25,12 +25,15 @@ class Split:
 
     `targets` float32 [n, classes] is the probability of each class that training aims at, where that is not the label
     alone: each row sums to 1.
+
+    `files` are the paths of the images relative to their source, where each is a file of its own; otherwise empty.
     """
 
     images: np.ndarray | ImageFiles
     labels: np.ndarray
     row_ids: np.ndarray
     targets: np.ndarray | None = None
+    files: tuple[str, ...] = ()
 
     def __post_init__(self):
         n, shape = len(self.images), self.images.shape
@@ -51,7 +54,8 @@ class Split:
         images = self.images
         images = images.subset(indices) if isinstance(images, ImageFiles) else images[indices]
         targets = None if self.targets is None else self.targets[indices]
-        return Split(images, self.labels[indices], self.row_ids[indices], targets)
+        files = tuple(self.files[index] for index in indices) if self.files else ()
+        return Split(images, self.labels[indices], self.row_ids[indices], targets, files)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,3 +12,16 @@ PUBLISHED_COUNTS = {
     "test": (491, 55, 528, 879, 594, 416, 626),
 }
 """Images by split and class, in the order of `EXPRESSIONS` (Kaggle "Challenges in Representation Learning", 2013)."""
+
+SPLIT_OF_NAME = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "publictest": "validation",
+    "test": "test",
+    "testing": "test",
+    "privatetest": "test",
+}
+"""The split that is meant by each name, in lower case, of folders, of files, and in `Usage` columns."""

@@ -1,59 +1,29 @@
-"""Image folders: `train|validation|test/<class>/<image>`, and the copy of FER2013 with one merged `test` folder."""
+"""Image folders: by split and class, by class alone, and the copy of FER2013 with one merged `test` folder."""
 
-import dataclasses
+import difflib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fer_jax.data.class_folders import decide_class_names, label_of_folder
-from fer_jax.data.dataset import SPLITS, Dataset, check_no_split_empty, from_rows
-from fer_jax.data.fer2013 import IMAGE_SIZE, USAGE_OF_SPLIT
-from fer_jax.data.image_files import IMAGE_SUFFIXES, ImageFiles, survey
-from fer_jax.data.resident import choose_input
+from fer_jax.data.classes import decide_classes, is_known, label_among, naming_advice, rename
+from fer_jax.data.dataset import SPLITS, Dataset
+from fer_jax.data.fer2013 import SPLIT_OF_NAME, USAGE_OF_SPLIT
+from fer_jax.data.image_files import IMAGE_SUFFIXES
+from fer_jax.data.layouts import Layout, entries, find_layout, is_image
+from fer_jax.data.listing import Listing, read_pictures, to_dataset
+from fer_jax.data.options import FolderOptions
 from fer_jax.errors import InputError
-from fer_jax.expressions import EXPRESSIONS
 
 _log = logging.getLogger("fer_jax")
 
-_SPLIT_OF_FOLDER = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "publictest": "validation",
-    "test": "test",
-    "privatetest": "test",
-}
-_LITTER = ("thumbs.db", "desktop.ini", "__macosx")
 # In the merged `test` folder the start of a file name tells its official split.
 _MERGED_PREFIXES = {f"{USAGE_OF_SPLIT[name]}_": name for name in ("validation", "test")}
 
-
-@dataclasses.dataclass(frozen=True)
-class FolderOptions:
-    """How an image folder is read.
-
-    Attributes:
-      image_size: height and width in pixels to which the images are resized. None: that of the files if they are all
-        squares of one size, or else their longest side; at most `input_size`, but 48 pixels are always kept.
-      input_size: height and width in pixels of the network's input.
-      classes: one of `class_folders.CLASSES`.
-      input: one of `resident.INPUTS`: whether the images are read at once or stay in their files.
-      class_names: to evaluate a model on the folder, the model's classes. Then no split is required, and
-        `validation_fraction` is ignored if there is a validation split.
-      colour: to evaluate a model, whether it was trained on RGB; None: as the files are.
-    """
-
-    image_size: int | None = None
-    input_size: int = 200
-    classes: str = "auto"
-    input: str = "auto"
-    class_names: tuple[str, ...] | None = None
-    colour: bool | None = None
+_MISSPELT = 0.75
+"""From this likeness to the name of a split on, a folder beside the splits is one that is misspelt."""
 
 
 def read_folder(
@@ -63,16 +33,16 @@ def read_folder(
     seed: int = 0,
     options: FolderOptions | None = None,
 ) -> Dataset:
-    """Read the images of `<split>/<class>/<image>` below `path`.
+    """Read the images of `<split>/<class>/<image>` below `path`, or of `<class>/<image>`.
 
     Split folders are recognised by name, in any letter case and by the usual other names (`val`, `PrivateTest`); the
-    test folder may be missing. Class folders are expressions or other classes (`class_folders`). Without a
-    validation folder, a test folder whose file names start with `PublicTest_` and `PrivateTest_` is split by them; any
-    other folder needs `validation_fraction`. Files are gray or RGB as `image_files` says; the data are RGB if any file
-    has a coloured pixel. Hidden files are ignored. Row ids are indices into the sorted list of relative paths.
+    test folder may be missing. Class folders are expressions or other classes (`classes`). Without a validation
+    folder, a test folder whose file names start with `PublicTest_` and `PrivateTest_` is split by them; any other
+    folder needs `validation_fraction`. Files are gray or RGB as `image_files` says; the data are RGB if any file has a
+    coloured pixel. Hidden files are ignored. Row ids are indices into the sorted list of relative paths.
 
     Args:
-      path: the folder that holds the split folders.
+      path: the folder that holds the split folders, at most a few levels below.
       validation_fraction: the fraction (0 to 1, exclusive) of each class of the training images that becomes the
         validation split, for a folder that has none.
       seed: the seed by which these images are chosen.
@@ -82,127 +52,206 @@ def read_folder(
       The data. The images of the splits are arrays, or `ImageFiles` if `options.input` is or resolves to `streaming`.
 
     Raises:
-      InputError: an unknown folder, a file that is no image or one that is refused, an empty split or class, or a
+      InputError: an unknown folder, files that are no images or are refused, an empty split or class, or a
         `validation_fraction` that is missing, out of range, or given where there is a validation split.
     """
     path, options = Path(path), options or FolderOptions()
-    evaluating = options.class_names is not None
     try:
-        folders = _split_folders(path, evaluating)
-        class_names = options.class_names
-        if class_names is None:
-            names = [entry.name for entry in _class_entries(folders["train"])]
-            class_names = decide_class_names(folders["train"], names, options.classes)
-        files = sorted(
-            (file.relative_to(path).as_posix(), split, label)
-            for split, folder in folders.items()
-            for file, label in _labelled_files(folder, class_names)
-        )
+        layout = find_layout(path)
+        return read_layout(path, layout, validation_fraction=validation_fraction, seed=seed, options=options)
     except OSError as error:
         raise InputError(f"{error.filename or path}: cannot be listed: {error.strerror}") from error
 
-    names = [name for name, _, _ in files]
-    splits = np.array([SPLITS.index(split) for _, split, _ in files], int)
-    labels = np.array([label for _, _, label in files], int)
-    official = "validation" in folders or _split_merged_test(path, names, splits)
-    if official and validation_fraction is not None and not evaluating:
-        raise InputError(
-            f"{path}: validation_fraction (config.data.validation_fraction) is {validation_fraction}, but this folder "
-            "has a validation split of its own; leave the option out"
-        )
-    if not official and not (evaluating and (validation_fraction is None or "train" not in folders)):
-        _take_validation(path, labels, splits, validation_fraction, seed)
-    source = f"folder {path.resolve().name}"
-    if not evaluating:
-        check_no_split_empty(splits, str(path), [name for name in SPLITS if name != "test" or name in folders])
-        _check_no_class_empty(path, labels[splits == SPLITS.index("train")], class_names)
-    if not names:
-        raise InputError(f"{path}: no image in {', '.join(folder.name for folder in folders.values())}")
-    images = _image_files(path, names, source, options)
-    data = from_rows(images, labels, splits, source, class_names)
-    return data.in_memory() if choose_input(options.input, data.nbytes)[0] == "resident" else data
+
+def read_layout(
+    path: Path, layout: Layout, *, validation_fraction: float | None, seed: int, options: FolderOptions
+) -> Dataset:
+    """Read the images of the folder `path`, in which `layout` (`splits`, `classes` or `images`) was found."""
+    evaluating = options.class_names is not None
+    root = layout.path
+    class_folders = _class_folders(layout, options)
+    found = list(dict.fromkeys(folder.name for _, folder in class_folders))
+    names = rename(root, found, options.names, "class folder", strict=not evaluating)
+    class_names, label_of = _labels(layout, class_folders, names, options)
+    if not evaluating and options.names is None and (advice := naming_advice(class_names)):
+        _log.warning("%s: %s", root, advice)
+
+    files, damaged = [], []
+    for split, folder in class_folders:
+        label = label_of[names[folder.name]]
+        good, bad = _images_in(folder)
+        files += [(file.relative_to(root).as_posix(), split, -1 if label is None else label) for file in good]
+        damaged += [(Path(file).relative_to(root).as_posix(), error) for file, error in bad]
+    files.sort()
+    paths = [name for name, _, _ in files]
+    splits = np.array([-1 if split is None else SPLITS.index(split) for _, split, _ in files], int)
+    in_folders = {split for split, _ in class_folders} | _promised(layout)
+    if "validation" not in in_folders and _split_merged_test(root, paths, splits):
+        in_folders.add("validation")
+    if layout.kind == "splits" and "test" in in_folders:
+        prefixes = " and ".join(_MERGED_PREFIXES)
+        without = f"no validation folder, and the files of the test folder do not start with {prefixes}"
+    else:
+        without = "no validation folder" if layout.kind == "splits" else "class folders without a split"
+
+    def read(chosen: np.ndarray):
+        names = [paths[index] for index in chosen]
+        return read_pictures(str(path), [root / name for name in names], options, (str(root), names))
+
+    listing = Listing(
+        where=str(root),
+        source=f"folder {path.resolve().name}",
+        class_names=class_names,
+        labels=np.array([label for _, _, label in files], int),
+        splits=splits,
+        row_ids=np.arange(len(files)),
+        read=read,
+        names=paths,
+        unknown=[name for name, label in label_of.items() if label is None],
+        files=paths,
+        damaged=sorted(damaged, key=lambda found: found[0]),
+        promised=tuple(name for name in SPLITS if name in in_folders),
+        without_validation=without,
+    )
+    return to_dataset(listing, validation_fraction=validation_fraction, seed=seed, options=options)
 
 
-def _image_files(path: Path, names: Sequence[str], source: str, options: FolderOptions) -> ImageFiles:
-    """Return the files as images of one shape; log the shape unless every file already has it."""
-    found = survey(path, names)
-    longest = max(map(max, found.sizes))
-    size = options.image_size or min(longest, max(IMAGE_SIZE, options.input_size))
-    colour = found.colour if options.colour is None else options.colour
-    if found.sizes != ((size, size),):
-        kind = "RGB" if colour else "gray"
-        extremes = sorted({found.sizes[0], found.sizes[-1]})
-        found_sizes = " to ".join(f"{width} x {height}" for width, height in extremes)
-        _log.warning("%s: images of %s pixels, read as %d x %d %s", source, found_sizes, size, size, kind)
-    return ImageFiles(str(path), tuple(names), found.num_bytes, (size, size, 3) if colour else (size, size))
+def _class_folders(layout: Layout, options: FolderOptions) -> list[tuple[str | None, Path]]:
+    """Return the class folders, each with its split, or None where the layout has no splits."""
+    path, evaluating = layout.path, options.class_names is not None
+    if layout.kind == "images":
+        # A class folder on its own, for an evaluation.
+        if not evaluating or not is_known(path.name, options):
+            raise InputError(
+                f"{path}: images without class folders; scripts/predict.py predicts for them, and to train or evaluate "
+                "sort them into a folder for each class"
+            )
+        return [(None, path)]
+    if layout.kind == "classes":
+        found = _class_entries(path)
+        empty = [entry for entry in found if not any(map(is_image, entries(Path(entry.path))))]
+        if empty:
+            _log.warning("%s: passed over %s, without an image", path, ", ".join(entry.name for entry in empty))
+        return [(None, Path(entry.path)) for entry in found if entry not in empty]
+    return [
+        (split, Path(entry.path))
+        for split, folder in _split_folders(path, evaluating).items()
+        for entry in _class_entries(_unnested(folder))
+    ]
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
-    with os.scandir(folder) as entries:
-        return sorted(
-            (entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _LITTER),
-            key=lambda entry: entry.name,
-        )
+def _promised(layout: Layout) -> set[str]:
+    """Return the splits that have a folder, with images or without."""
+    if layout.kind != "splits":
+        return set()
+    return {
+        SPLIT_OF_NAME[e.name.lower()] for e in entries(layout.path) if e.name.lower() in SPLIT_OF_NAME and e.is_dir()
+    }
+
+
+def _labels(
+    layout: Layout, class_folders: Sequence[tuple[str | None, Path]], names: Mapping[str, str], options: FolderOptions
+) -> tuple[tuple[str, ...], dict[str, int | None]]:
+    """Return the class names, and the class of each name; training alone decides which there are."""
+    by_parent: dict[Path, list[str]] = {}
+    for _, folder in class_folders:
+        by_parent.setdefault(folder.parent, []).append(names[folder.name])
+    if options.class_names is not None:
+        labels = {}
+        for parent, inside in by_parent.items():
+            labels |= decide_classes(parent, inside, options)[1]
+        return options.class_names, labels
+    train = next((folder.parent for split, folder in class_folders if split in ("train", None)), None)
+    if train is None:
+        train = layout.path / next(e.name for e in entries(layout.path) if SPLIT_OF_NAME.get(e.name.lower()) == "train")
+    class_names, labels = decide_classes(train, list(dict.fromkeys(by_parent.get(train, []))), options)
+    for parent, inside in by_parent.items():
+        labels |= {name: label_among(parent, name, class_names) for name in inside}
+    return class_names, labels
 
 
 def _split_folders(path: Path, evaluating: bool) -> dict[str, Path]:
-    """Return the folder of each split; files beside these folders, such as a read-me, are ignored."""
-    found = [entry.name for entry in _entries(path) if entry.is_dir()]
+    """Return the folder of each split; files and other folders beside them, such as a read-me, are passed over."""
+    found = [entry.name for entry in entries(path) if entry.is_dir()]
     folders = {}
     for name in found:
-        split = _SPLIT_OF_FOLDER.get(name.lower())
-        if split is None and not any(other.lower() in _SPLIT_OF_FOLDER for other in found):
-            break
+        split = SPLIT_OF_NAME.get(name.lower())
         if split is None:
-            raise InputError(
-                f"{path / name}: no known split folder, expected {', '.join(SPLITS)} "
-                f"(or one of {', '.join(sorted(set(_SPLIT_OF_FOLDER) - set(SPLITS)))}); rename or remove it"
-            )
+            if _may_be_a_split(path / name):
+                raise InputError(
+                    f"{path / name}: no known split folder, expected {', '.join(SPLITS)} "
+                    f"(or one of {', '.join(sorted(set(SPLIT_OF_NAME) - set(SPLITS)))}); rename or remove it"
+                )
+            _log.warning("%s: passed over, it is no split", path / name)
+            continue
         if split in folders:
             raise InputError(f"{path}: {folders[split].name!r} and {name!r} both name the {split} split; keep one")
         folders[split] = path / name
-    if not folders or ("train" not in folders and not evaluating):
-        shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+    if "train" not in folders and not evaluating:
         raise InputError(
-            f"{path}: no train folder, found {shown or 'no folder at all'}; expected "
-            "train|validation|test/<class>/<image>; where there are class folders alone, move them into a folder "
-            "`train` and set config.data.validation_fraction (--validation-fraction)"
+            f"{path}: no train folder, found {', '.join(found[:5])}; expected train|validation|test/<class>/<image>; "
+            f"to train on one of these alone, give {path / found[0]} with config.data.validation_fraction "
+            "(--validation-fraction)"
         )
     return folders
 
 
+def _may_be_a_split(folder: Path) -> bool:
+    if difflib.get_close_matches(folder.name.lower(), SPLIT_OF_NAME, n=1, cutoff=_MISSPELT):
+        return True
+    inside = [Path(entry.path) for entry in entries(folder) if entry.is_dir()]
+    return any(is_image(entry) for below in inside for entry in entries(below))
+
+
+def _unnested(folder: Path) -> Path:
+    """Return the folder that holds the class folders, where each level above it holds that one folder alone."""
+    while True:
+        inside = entries(folder)
+        if len(inside) != 1 or not inside[0].is_dir():
+            return folder
+        below = entries(Path(inside[0].path))
+        if not below or not all(entry.is_dir() for entry in below):
+            return folder
+        folder = Path(inside[0].path)
+
+
 def _class_entries(split_folder: Path) -> list[os.DirEntry]:
-    entries = _entries(split_folder)
-    for entry in entries:
+    found = []
+    for entry in entries(split_folder):
         if not entry.is_dir():
-            raise InputError(f"{entry.path}: a file where class folders are expected; move it away")
+            if is_image(entry):
+                raise InputError(f"{entry.path}: a file where class folders are expected; move it away")
+            _log.warning("%s: passed over, it is no class folder", entry.path)
+            continue
         # It becomes the name of a class, in JSON files, reports and pictures.
         if not entry.name.isprintable():
             raise InputError(f"{entry.path}: a class folder whose name cannot be printed, or is no UTF-8; rename it")
-    return entries
+        found.append(entry)
+    if {"images", "labels"} <= {entry.name.lower() for entry in found}:
+        raise InputError(
+            f"{split_folder}: holds images and labels in the layout of YOLO, for detection; sort the faces into a "
+            "folder for each class"
+        )
+    return found
 
 
-def _labelled_files(split_folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
-    files = []
-    for class_entry in _class_entries(split_folder):
-        label = label_of_folder(Path(class_entry.path), class_names)
-        for entry in _entries(Path(class_entry.path)):
-            if not entry.is_file() or not entry.name.lower().endswith(IMAGE_SUFFIXES):
-                raise InputError(
-                    f"{entry.path}: not an image file, expected only {', '.join(IMAGE_SUFFIXES)} here; move it away"
-                )
-            files.append((Path(entry.path), label))
-    return files
-
-
-def _check_no_class_empty(path: Path, train_labels: np.ndarray, class_names: Sequence[str]) -> None:
-    """Raise `InputError` if a class of the user's own has no training images; FER2013's classes may be empty."""
-    if class_names == EXPRESSIONS:
-        return
-    counts = np.bincount(train_labels, minlength=len(class_names))
-    if not counts.all():
-        name = class_names[int(counts.argmin())]
-        raise InputError(f"{path}: no training image of the class {name!r}; add some, or remove its folder")
+def _images_in(folder: Path) -> tuple[list[Path], list[tuple[str, InputError]]]:
+    """Return the images in a class folder, and what else is there, with the reason why it cannot be used."""
+    good, bad = [], []
+    for entry in entries(folder):
+        if is_image(entry):
+            good.append(Path(entry.path))
+            continue
+        if entry.is_dir():
+            what = f", but a folder inside a class folder; move its images up, into {folder}"
+        elif entry.is_symlink() and not os.path.exists(entry.path):
+            what = f", but a link to {os.readlink(entry.path)}, which is not there; remove it"
+        elif entry.name.lower().endswith((".heic", ".heif", ".avif")):
+            what = " of a kind that is read; convert it to JPEG or PNG"
+        else:
+            what = f", expected only {', '.join(IMAGE_SUFFIXES)} here; move it away"
+        bad.append((entry.path, InputError(f"{entry.path}: not an image file{what}")))
+    return good, bad
 
 
 def _split_merged_test(path: Path, names: list[str], splits: np.ndarray) -> bool:
@@ -224,19 +273,3 @@ def _split_merged_test(path: Path, names: list[str], splits: np.ndarray) -> bool
     for row, split in by_row.items():
         splits[row] = SPLITS.index(split)
     return True
-
-
-def _take_validation(path: Path, labels: np.ndarray, splits: np.ndarray, fraction: float | None, seed: int) -> None:
-    """Move `fraction` of each class, rounded to whole images, from train to validation."""
-    if fraction is None:
-        raise InputError(
-            f"{path}: no validation folder, and the files of the test folder do not start with "
-            f"{' and '.join(_MERGED_PREFIXES)}; set config.data.validation_fraction (--validation-fraction), "
-            "say to 0.1, to take that part of the training images"
-        )
-    if not 0 < fraction < 1:
-        raise InputError(f"config.data.validation_fraction (--validation-fraction) is {fraction}, expected 0 < x < 1")
-    rng = np.random.default_rng(seed)
-    for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero((splits == SPLITS.index("train")) & (labels == label)))
-        splits[rows[: round(fraction * len(rows))]] = SPLITS.index("validation")

@@ -6,10 +6,11 @@ Files without a plain 8-bit gray or RGB meaning (16 bits, CMYK, animation, trans
 """
 
 import dataclasses
+import io
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from PIL import Image, ImageOps
 
 from fer_jax.errors import InputError, is_exhaustion
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 """The names of image files end in one of these, in any letter case."""
 
 _GRAY_MODES = ("1", "L", "LA")
@@ -28,6 +29,21 @@ MAX_PIXELS = Image.MAX_IMAGE_PIXELS
 """Files with more pixels are refused as decompression bombs; Pillow warns from the same number, 89 million."""
 
 _CHUNK = 1024  # Files submitted to the threads at a time: a million futures at once would take a gigabyte.
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class EncodedImage:
+    """The content of an image file that lies in another file; `name` says where, for messages."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Picture = Path | EncodedImage
+"""What is decoded: a file, or the content of one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -70,11 +86,15 @@ class ImageFiles:
         names = tuple(self.names[index] for index in indices)
         return dataclasses.replace(self, names=names, num_bytes=self.num_bytes[indices])
 
+    def pictures(self) -> list[Path]:
+        """Return the paths of the files."""
+        return [Path(self.root, name) for name in self.names]
+
     def read(self) -> np.ndarray:
-        """Decode all images in threads; raise what `decode` raises."""
-        images = np.empty(self.shape, np.uint8)
-        for index, image in enumerate(_in_threads(self.__getitem__, range(len(self)))):
-            images[index] = image
+        """Decode all images in threads; raise what `decode` raises, for the first of them."""
+        images, damaged = decode_all(self.pictures(), self.image_shape)
+        for error in damaged.values():
+            raise error
         return images
 
     def listing(self) -> bytes:
@@ -89,46 +109,80 @@ class Survey:
     """The facts in the headers of image files.
 
     `sizes` are the different (width, height) in pixels, by area; `colour` says whether any file has a pixel that is not
-    gray; `num_bytes` int64 [n] are the sizes of the files.
+    gray; `num_bytes` int64 [n] are the sizes of the files. `damaged` has by index why a file cannot be used; such a
+    file counts for nothing else, and its size is 0.
     """
 
     sizes: tuple[tuple[int, int], ...]
     colour: bool
     num_bytes: np.ndarray
+    damaged: Mapping[int, InputError]
 
 
-def survey(root: str | Path, names: Sequence[str]) -> Survey:
-    """Read the headers of all files, and the pixels only if the header does not tell enough.
+def survey(pictures: Sequence[Picture], *, whole: bool = False) -> Survey:
+    """Read the headers of all files, and the pixels only if the header does not tell enough, or if `whole`.
 
     Pixels are read of files with transparency, and of files with three channels until the first of them proves to be
-    coloured. Raises `InputError`, naming the first file that cannot be used.
+    coloured.
     """
     found_colour = False
 
-    def look(name: str) -> tuple[tuple[int, int], bool, int]:
+    def look(picture: Picture) -> tuple[tuple[int, int], bool, int] | InputError:
         nonlocal found_colour
-        file = Path(root, name)
 
         def header(image: Image.Image) -> tuple[tuple[int, int], bool, int]:
             size, colour = image.size, False
             if image.has_transparency_data:
-                _opaque(file, image)
+                _opaque(picture, image)
             if image.mode not in _GRAY_MODES and not found_colour:
                 pixels = np.asarray(image.convert("RGB"))
                 colour = bool((pixels != pixels[..., :1]).any())
-            return size, colour, os.stat(file).st_size
+            if whole:
+                image.load()
+            num_bytes = len(picture.content) if isinstance(picture, EncodedImage) else os.stat(picture).st_size
+            return size, colour, num_bytes
 
-        size, colour, num_bytes = _opened(file, header)
+        try:
+            size, colour, num_bytes = _opened(picture, header)
+        except InputError as error:
+            return error
         # Threads may set this at the same time, all to the same value; it only spares work.
         found_colour = found_colour or colour
         return size, colour, num_bytes
 
-    sizes, colours, num_bytes = zip(*_in_threads(look, names), strict=True)
-    by_area = sorted(set(sizes), key=lambda size: (size[0] * size[1], size))
-    return Survey(tuple(by_area), any(colours), np.array(num_bytes, np.int64))
+    sizes, colours, damaged = set(), False, {}
+    num_bytes = np.zeros(len(pictures), np.int64)
+    for index, found in enumerate(_in_threads(look, pictures)):
+        if isinstance(found, InputError):
+            damaged[index] = found
+        else:
+            size, colour, num_bytes[index] = found
+            sizes.add(size)
+            colours = colours or colour
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    return Survey(tuple(by_area), colours, num_bytes, damaged)
 
 
-def decode(file: Path, image_shape: tuple[int, ...]) -> np.ndarray:
+def decode_all(pictures: Sequence[Picture], image_shape: tuple[int, ...]) -> tuple[np.ndarray, dict[int, InputError]]:
+    """Decode images in threads to uint8 [n, *image_shape]; return by index why one is left at zeros."""
+
+    def attempt(picture: Picture) -> np.ndarray | InputError:
+        try:
+            return decode(picture, image_shape)
+        except InputError as error:
+            return error
+
+    images = np.zeros((len(pictures), *image_shape), np.uint8)
+    damaged = {}
+    for index, found in enumerate(_in_threads(attempt, pictures)):
+        if isinstance(found, InputError):
+            damaged[index] = found
+        else:
+            images[index] = found
+    return images, damaged
+
+
+def decode(file: Picture, image_shape: tuple[int, ...]) -> np.ndarray:
     """Decode an image to uint8 `image_shape`, (size, size) for gray or (size, size, 3) for RGB, converting colours.
 
     Raises `InputError` naming a file that is missing, damaged, or of a kind that is refused.
@@ -156,10 +210,10 @@ def picture(file: Path) -> Image.Image:
     return _opened(file, whole)
 
 
-def _opened(file: Path, use: Callable[[Image.Image], object]):
+def _opened(file: Picture, use: Callable[[Image.Image], object]):
     """Open an image and return `use(image)`; turn every error of opening and decoding into one that names the file."""
     try:
-        image = Image.open(file)
+        image = Image.open(io.BytesIO(file.content) if isinstance(file, EncodedImage) else file)
     except (*_DAMAGED, TypeError) as error:  # TypeError: a TIFF that lacks its dimensions.
         if is_exhaustion(error):
             raise
@@ -180,11 +234,11 @@ _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error
 """What Pillow's readers raise, each its own: SyntaxError for a broken PNG, EOFError for frames that are missing."""
 
 
-def _unreadable(file: Path, error: Exception) -> InputError:
+def _unreadable(file: Picture, error: Exception) -> InputError:
     return InputError(f"{file}: not a readable image: {error}; get the file anew or remove it")
 
 
-def _check(file: Path, image: Image.Image) -> None:
+def _check(file: Picture, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise InputError(f"{file}: {width} x {height} pixels, expected at most {MAX_PIXELS:,} in all; make it smaller")
@@ -195,7 +249,7 @@ def _check(file: Path, image: Image.Image) -> None:
         raise InputError(f"{file}: {image.n_frames} frames, expected a single image; save one frame of it")
 
 
-def _opaque(file: Path, image: Image.Image) -> Image.Image:
+def _opaque(file: Picture, image: Image.Image) -> Image.Image:
     """Return `image` without its alpha channel; raise `InputError` if a pixel is not opaque."""
     if not image.has_transparency_data:
         return image

@@ -62,6 +62,27 @@ def class_counts(data: Dataset) -> dict[str, np.ndarray]:
     return {name: np.bincount(data.split(name).labels, minlength=len(data.class_names)) for name in SPLITS}
 
 
+def missing_classes(data: Dataset) -> str | None:
+    """Name in one line the classes without an image in train, validation or test; None if every split has them all.
+
+    A split without any image, as test may be, counts for nothing.
+    """
+    counts = {name: found for name, found in class_counts(data).items() if found.sum()}
+    everywhere = np.all([found == 0 for found in counts.values()], axis=0)
+    lines = [f"of {_names(data, everywhere)} in any split"] if everywhere.any() else []
+    for name, found in counts.items():
+        if (missing := (found == 0) & ~everywhere).any():
+            lines.append(f"of {_names(data, missing)} in {name}")
+    if not lines:
+        return None
+    return f"{data.source}: no image {', '.join(lines)}; what is not in train is never learnt"
+
+
+def _names(data: Dataset, chosen: np.ndarray) -> str:
+    names = list(itertools.compress(data.class_names, chosen))
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
 def constant_images(data: Dataset) -> dict[str, tuple[int, ...]]:
     """Return the row ids, by split, of images whose pixels all have one value."""
     found = {}

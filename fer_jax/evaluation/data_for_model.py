@@ -1,7 +1,7 @@
 """The data that a trained model is evaluated on, read in the form that the model takes."""
 
 from fer_jax.data.dataset import SPLITS, Dataset
-from fer_jax.data.folder_reader import FolderOptions
+from fer_jax.data.options import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError
 from fer_jax.inference.model import TrainedModel

@@ -10,7 +10,8 @@ from PIL import Image
 
 from fer_jax.data.csv_cache import read_csv_cached
 from fer_jax.data.csv_reader import read_csv
-from fer_jax.data.folder_reader import FolderOptions, read_folder
+from fer_jax.data.folder_reader import read_folder
+from fer_jax.data.options import FolderOptions
 from fer_jax.data.sources import load
 
 PIXELS = " ".join(map(str, np.random.default_rng(0).integers(0, 256, 2304)))

@@ -18,6 +18,8 @@ IMPOSSIBLE = {
     "backbone_checkpoints.mobilenet_v2": "",
     "data.validation_fraction": 1.0,
     "data.image_size": 4,
+    "data.class_names": "",
+    "data.skip_damaged": 1,
     "data.classes": "mine",
     "data.input": "disk",
     "data.workers": 257,

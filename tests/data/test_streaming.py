@@ -14,8 +14,9 @@ from PIL import Image
 
 from fer_jax.data import streaming
 from fer_jax.data.dataset import Dataset
-from fer_jax.data.folder_reader import FolderOptions, read_folder
+from fer_jax.data.folder_reader import read_folder
 from fer_jax.data.inputs import make_input
+from fer_jax.data.options import FolderOptions
 from fer_jax.data.resident import epoch_order
 from fer_jax.errors import InputError
 from fer_jax.runtime import sharding as meshes
