@@ -99,7 +99,7 @@ def _speed(model: TrainedModel, data: Dataset) -> str:
     seen = ", each with its mirror image," if model.config.eval.flip else ""
     return (
         f"{rate:.0f} images/s{seen} when this card was written, in batches of {model.config.eval.batch_size} on "
-        f"{os.cpu_count()} cores ({_processor()}), other work beside it."
+        f"{os.cpu_count()} cores ({_processor()})."
     )
 
 
