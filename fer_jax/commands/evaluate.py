@@ -7,9 +7,8 @@ checkpoints/. Writes report.md, report.json, predictions.csv and the pictures in
 import argparse
 
 from fer_jax.data.dataset import SPLITS, Dataset
-from fer_jax.data.options import FolderOptions
-from fer_jax.data.sources import load
 from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.evaluation.data_for_model import data_for
 from fer_jax.evaluation.fitted_temperature import temperature_for
 from fer_jax.evaluation.metrics import Predictions, classification_metrics
 from fer_jax.evaluation.report import write_report
@@ -28,33 +27,29 @@ def main() -> None:
     parser.add_argument(
         "--data", required=True, action=SourceArgument, help="where the images come from, as for train.py"
     )
-    parser.add_argument("--split", choices=("validation", "test"), required=True)
+    parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--out", required=True, action=PathArgument, help="the folder for the report")
     parser.add_argument("--no-faces", action="store_true", help="leave out the sample grid, to publish the report")
+    parser.add_argument("--class-names", metavar="NAMES", help="as config.data.class_names of a training run")
+    parser.add_argument("--skip-damaged", action="store_true", help="as config.data.skip_damaged of a training run")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="images at once, in place of config.eval.batch_size"
+    )
     args = parser.parse_args()
+    if args.batch_size is not None and args.batch_size < 1:
+        raise InputError(f"--batch-size={args.batch_size}: expected a number of images of at least 1")
 
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; expected the folder for the report")
     keep_freed_memory()
     enable_compile_cache()
     model = TrainedModel(args.checkpoint)
-    folder = FolderOptions(
-        image_size=model.image_shape[0],
-        colour=len(model.image_shape) == 3,
-        class_names=model.class_names,
-        input=model.config.data.input,
-    )
-    fraction = model.config.data.validation_fraction
-    data = load(args.data, validation_fraction=fraction, seed=model.config.seed, folder=folder)
-    if data.class_names != model.class_names:
-        raise InputError(
-            f"{args.data}: has the classes {', '.join(data.class_names)}; the model was trained for "
-            f"{', '.join(model.class_names)}"
-        )
+    if args.batch_size is not None:
+        model.config.eval.batch_size = args.batch_size
+    data = data_for(model, args.data, args.split, names=args.class_names, skip_damaged=args.skip_damaged)
     split = data.split(args.split)
-    if not len(split):
-        there = ", ".join(name for name in SPLITS if len(data.split(name)))
-        raise InputError(f"{args.data}: no image of the {args.split} split, found {there}; choose another --split")
+    if missing := [name for label, name in enumerate(model.class_names) if label not in split.labels]:
+        print(f"without images, and not in the macro averages: {', '.join(missing)}")
     predictions = Predictions(split.row_ids, split.labels, model.probabilities(split.images))
     files = write_report(
         args.out,

@@ -7,8 +7,12 @@ from fer_jax.errors import InputError
 from fer_jax.inference.model import TrainedModel
 
 
-def data_for(model: TrainedModel, source: str, split: str) -> Dataset:
+def data_for(
+    model: TrainedModel, source: str, split: str, *, names: str | None = None, skip_damaged: bool = False
+) -> Dataset:
     """Return the data that `source` names, as for train.py, with images of the size and colour of `model`.
+
+    `names` and `skip_damaged` are those of `FolderOptions`.
 
     Raises `InputError` for what `load` refuses, for other classes than the model's, and where `split` has no image.
     """
@@ -17,6 +21,10 @@ def data_for(model: TrainedModel, source: str, split: str) -> Dataset:
         colour=len(model.image_shape) == 3,
         class_names=model.class_names,
         input=model.config.data.input,
+        names=names,
+        skip_damaged=skip_damaged,
+        # Data without splits are the split that is asked for; but train and validation are what training made of them.
+        unsplit="test" if split == "test" else "train",
     )
     fraction = model.config.data.validation_fraction
     data = load(source, validation_fraction=fraction, seed=model.config.seed, folder=folder)

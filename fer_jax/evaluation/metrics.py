@@ -143,7 +143,7 @@ def classification_metrics(
 ) -> ClassificationMetrics:
     """Return the metrics of `probabilities` float32 [n, classes] against `labels` int32 [n].
 
-    Every class counts in the macro average, also one without examples. Raises `ValueError` when there are no examples,
+    Every class that has examples counts in the macro average. Raises `ValueError` when there are no examples,
     when a label is no class, or when the number of class names is not that of the probabilities' columns.
     """
     n, num_classes = probabilities.shape
@@ -161,7 +161,7 @@ def classification_metrics(
         average: sklearn.metrics.precision_recall_fscore_support(
             labels, predicted, labels=classes, average=average, zero_division=0
         )
-        for average in (None, "macro", "weighted")
+        for average in (None, "weighted")
     }
     # In float64 the clip of log_loss lies at 2e-16; at float32's 1e-7 it would flatter a model that is sure and wrong.
     exact = probabilities.astype(np.float64)
@@ -177,7 +177,7 @@ def classification_metrics(
         recall=recall,
         f1=f1,
         support=support,
-        macro=tuple(float(value) for value in scores["macro"][:3]),
+        macro=tuple(float(values[support > 0].mean()) for values in (precision, recall, f1)),
         weighted=tuple(float(value) for value in scores["weighted"][:3]),
         confusion=confusion,
     )

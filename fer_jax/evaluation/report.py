@@ -134,8 +134,8 @@ def _markdown(
     lines += Table(["", ""], [[key, _cell(value)] for key, value in provenance.items()], numbers=False).markdown()
     lines += [
         "",
-        "The intervals of accuracy and recall are Wilson's. The macro average counts every class alike, the weighted "
-        "one by its support. `report.json` holds the same numbers in full, `predictions.csv` the prediction for each "
+        "The intervals of accuracy and recall are Wilson's. The macro average counts every class with examples "
+        "alike, the weighted one by its support. `report.json` holds the same numbers in full, `predictions.csv` the prediction for each "
         "example.",
         "",
     ]

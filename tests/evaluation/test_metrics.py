@@ -50,8 +50,8 @@ def test_metrics_counted_by_hand():
     np.testing.assert_allclose(metrics.precision, [3 / 4, 1 / 2, 0])
     np.testing.assert_allclose(metrics.recall, [3 / 4, 1 / 2, 0])
     np.testing.assert_array_equal(metrics.support, [4, 2, 0])
-    # The class without examples counts as 0, so the average is over three.
-    assert metrics.macro_f1 == pytest.approx((3 / 4 + 1 / 2) / 3)
+    # The class without examples does not count.
+    assert metrics.macro_f1 == pytest.approx((3 / 4 + 1 / 2) / 2)
     # Not so the balanced accuracy.
     assert metrics.balanced_accuracy == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert metrics.recall_interval(0) == wilson_interval(3, 4)
