@@ -17,8 +17,8 @@ class InputError(ValueError):
     """Something that the user gave cannot be used: a file, a row, an option, a folder.
 
     The message stands alone: it names the file, the row or key, what was found, what was expected, and what to do. It
-    is one printable line: what a name or a damaged file brings into it besides is escaped, and the middle of what would
-    fill a screen is left out.
+    is one printable line: other characters, from a name or a damaged file, are escaped, and the middle of a text that
+    would fill a screen is left out.
     """
 
     LONGEST = 2000
@@ -50,7 +50,7 @@ def first_line(error: BaseException) -> str:
 
 
 def is_exhaustion(error: BaseException) -> bool:
-    """Whether `error` says that the process is out of memory or open files, and nothing about what it read."""
+    """Return whether `error` says that the process is out of memory or open files, and nothing about what it read."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _EXHAUSTED
     # Libraries in C++ and Rust raise classes of their own with the words of the system.

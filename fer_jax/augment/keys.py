@@ -24,7 +24,7 @@ def model_keys(seed: int, step: jax.Array | int) -> tuple[jax.Array, jax.Array]:
 
 
 def _streams(seed: int) -> jax.Array:
-    """The keys of augmentation, model and mixup, which nothing else uses."""
+    """Return the keys of augmentation, model and mixup, which nothing else uses."""
     return jax.random.split(jax.random.key(seed), 3)
 
 

@@ -19,7 +19,7 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")
 
 
 def print_section(section: Section, console: Console) -> None:
-    """Prints a section: speeds as median with lowest and highest, then its figures, its rows and its note."""
+    """Print a section: speeds as median with lowest and highest, then its figures, its rows and its note."""
     console.print(f"\n{section.title}", style="bold", highlight=False)
     if section.speeds:
         table = Table("", "img/s", "lowest to highest", "CPU ms/img", "speed")
@@ -94,7 +94,7 @@ def _draw_speeds(axes: Axes, section: Section) -> None:
 
 
 def _draw_rows(axes: Axes, section: Section) -> None:
-    """Every row as one bar for each way, its columns of that way added: `forward, native (ms)` is of the way native."""
+    """Draw each row as one bar for each way, the sum of its columns of that way, such as `forward, native (ms)`."""
     ways: dict[str, list[float]] = {}
     for row in section.rows:
         totals: dict[str, float] = {}

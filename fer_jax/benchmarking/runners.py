@@ -140,7 +140,7 @@ def forward_runner(config: ConfigDict, batch_size: int) -> Runner:
 
 
 def _network(config: ConfigDict) -> tuple[TrainProgram, tuple[dict, dict]]:
-    """The definition of the network on all devices, and fresh parameters and running statistics on them."""
+    """Return the definition of the network on all devices, and fresh parameters and running statistics on them."""
     program = TrainProgram.build(config, FER2013_SHAPE, meshes.make_mesh())
     model = create_model(program.spec, config.seed)
     return program, jax.device_put(model, meshes.replicated(program.mesh))

@@ -63,7 +63,7 @@ class CompiledStep:
 
 
 def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: int) -> CompiledStep:
-    """Compiles the step of `train.py` for a mesh of TPU chips: minutes.
+    """Compile the step of `train.py` for a mesh of TPU chips: minutes.
 
     Raises:
       InputError: before compiling, for chips without published limits or a gather other than the fetch of the batch;
@@ -112,7 +112,7 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
 
 
 def check_gathers(gathers: list[hlo.Gather], batch_size: int) -> None:
-    """Raises `InputError` for a gather that does more than pick the examples of the batch out of the resident data."""
+    """Raise `InputError` for a gather that does more than pick the examples of the batch out of the resident data."""
     others = [gather for gather in gathers if not gather.fetches_batch(batch_size)]
     if others:
         first = others[0]
@@ -124,7 +124,7 @@ def check_gathers(gathers: list[hlo.Gather], batch_size: int) -> None:
 
 
 def check_collectives(collectives: list[hlo.Collective]) -> None:
-    """Raises `InputError` for a collective that data parallelism has no need of."""
+    """Raise `InputError` for a collective that data parallelism has no need of."""
     others = [collective for collective in collectives if collective.opcode not in EXPECTED_COLLECTIVES]
     if others:
         largest = max(others, key=lambda collective: collective.num_bytes)
@@ -144,7 +144,7 @@ def _does_not_fit(batch_per_chip: int, peak: Peak, found: str) -> str:
 
 
 def report(step: CompiledStep) -> str:
-    """The figures of a compiled step as lines of text."""
+    """Return the figures of a compiled step as lines of text."""
     cost, bounds, batch = step.cost, step.roofline, step.batch_per_chip
     lines = [
         f"{step.chips} x {step.device_kind}, batch {batch} a chip ({batch * step.chips} in all), {step.dtype}; "

@@ -33,7 +33,7 @@ class ProgramCost:
 
 
 def program_cost(compiled: jax.stages.Compiled) -> ProgramCost:
-    """The cost that the compiler counts for `compiled`."""
+    """Return the cost that the compiler counts for `compiled`."""
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
     assert cost is not None, "every compiler of this project counts the cost of a program"
     assert memory is not None
@@ -65,12 +65,12 @@ class Roofline:
 
 
 def roofline(cost: ProgramCost, peak: Peak, dtype: str) -> Roofline:
-    """The bounds of `cost` on a device with the limits `peak`, its products in `dtype` (Williams et al. 2009)."""
+    """Return the bounds of `cost` on a device of limits `peak`, with products in `dtype` (Williams et al. 2009)."""
     return Roofline(cost.flops / peak.flops[dtype], cost.num_bytes / peak.bytes_per_second)
 
 
 def largest_batch(peak_bytes: Mapping[int, int], memory_bytes: int, multiple: int = 32) -> int:
-    """An estimate of the largest batch that fits into `memory_bytes`, from the peaks at two batch sizes.
+    """Return an estimate of the largest batch that fits into `memory_bytes`, from the peaks at two batch sizes.
 
     Memory is taken to be a straight line over the batch through the two points; the result is rounded down to a
     multiple of `multiple`, and 0 where not even that fits. As the point at batch 0 one can take the fixed bytes: then

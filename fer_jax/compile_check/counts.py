@@ -70,7 +70,7 @@ def read_counts(paths: Iterable[Path]) -> dict[str, CompiledNetwork]:
 
 
 def _read(path: Path) -> dict[str, dict]:
-    """The counts in a file by network, with whole numbers for the batches."""
+    """Return the counts in a file by network, with whole numbers for the batches."""
     advice = "write it by `scripts/compile_check.py --out`"
     try:
         networks = json.loads(path.read_bytes())

@@ -63,12 +63,12 @@ uses for float32 products. RTX 4090: "NVIDIA Ada GPU Architecture" white paper, 
 
 
 def published_peak(device_kind: str) -> Peak | None:
-    """The entry of `PEAKS` for a device's `device_kind`, or None."""
+    """Return the entry of `PEAKS` for a device's `device_kind`, or None."""
     return next((peak for pattern, peak in PEAKS.items() if re.fullmatch(pattern, device_kind)), None)
 
 
 def measured_peak(dtype: str, *, size: int = 2048, copy_bytes: int = 2**28, repeats: int = 7) -> Peak:
-    """The limits of the first device as a large square matrix product and a large copy reach them, the best of each.
+    """Measure the limits of the first device by a large square matrix product and a large copy, the best of each.
 
     Args:
       dtype: of the matrices.
@@ -85,7 +85,7 @@ def measured_peak(dtype: str, *, size: int = 2048, copy_bytes: int = 2**28, repe
 
 
 def device_peak(dtype: str) -> Peak:
-    """The published limits of the first device, or measured ones where there are none, as for a CPU."""
+    """Return the published limits of the first device, or measured ones where there are none, as for a CPU."""
     return published_peak(jax.devices()[0].device_kind) or measured_peak(dtype)
 
 

@@ -34,7 +34,7 @@ _MOVE_NOTHING = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """An exchange between devices: its opcode, the bytes of its result, and the place in the source that asked."""
+    """An exchange between devices: its opcode, the bytes of its result, and the line of the source that asked."""
 
     opcode: str
     num_bytes: int
@@ -43,16 +43,16 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Gather:
-    """A gather: the shape of its result, the sizes of the slices that it takes, and the place that asked for it."""
+    """A gather: the shape of its result, the sizes of the slices that it takes, and the line of source that asked."""
 
     shape: tuple[int, ...]
     slice_sizes: tuple[int, ...]
     op_name: str
 
     def fetches_batch(self, batch_size: int) -> bool:
-        """Whether this picks one piece of a table for each example of a batch, and nothing more.
+        """Return whether this picks one piece of a table for each example of a batch, and nothing more.
 
-        The result then holds `batch_size` slices, each from one place along the table's first axis.
+        The result then holds `batch_size` slices, each from one index along the table's first axis.
         """
         return (
             self.slice_sizes[:1] == (1,)
@@ -62,7 +62,7 @@ class Gather:
 
 
 def collectives(hlo: str) -> list[Collective]:
-    """The collectives of a compiled program, each once, in the order of the text.
+    """Return the collectives of a compiled program, each once, in the order of the text.
 
     One inside a loop counts once, however often the loop runs. An asynchronous one is counted where it ends, where
     its type is that of the result.
@@ -77,7 +77,7 @@ def collectives(hlo: str) -> list[Collective]:
 
 
 def gathers(hlo: str) -> list[Gather]:
-    """The gathers of a program in the order of the text."""
+    """Return the gathers of a program in the order of the text."""
     found = []
     for line in hlo.splitlines():
         match = _INSTRUCTION.match(line)
@@ -90,14 +90,14 @@ def gathers(hlo: str) -> list[Gather]:
 
 
 def copies(hlo: str, shape: tuple[int, ...]) -> int:
-    """How many instructions of a compiled program do nothing but copy an array of `shape`, as into another layout."""
+    """Count the instructions of a compiled program that only copy an array of `shape`, as into another layout."""
     dimensions = ",".join(map(str, shape))
     matches = (_INSTRUCTION.match(line) for line in hlo.splitlines())
     return sum(1 for m in matches if m and m["opcode"] == "copy" and f"[{dimensions}]" in m["type"])
 
 
 def main_memory_bytes(hlo: str) -> int:
-    """What one run of a compiled TPU program reads from and writes to main memory (HBM), in bytes.
+    """Return what one run of a compiled TPU program reads from and writes to main memory (HBM), in bytes.
 
     Counted by where the compiler placed each array: an instruction reads its operands and writes its result, and those
     that lie in the chip's vector memory do not count. Arrays that are fetched into vector memory count once, where the
@@ -128,7 +128,7 @@ def _main_memory_bytes_of(type_: str) -> int:
 
 
 def _arguments(rest: str) -> str:
-    """What an instruction is applied to: the text up to the parenthesis that closes its arguments."""
+    """Return what an instruction is applied to: the text up to the parenthesis that closes its arguments."""
     depth = 1
     for place, character in enumerate(rest):
         depth += (character == "(") - (character == ")")
@@ -138,7 +138,7 @@ def _arguments(rest: str) -> str:
 
 
 def _entry(hlo: str) -> list[str]:
-    """The lines of the computation that the program begins with."""
+    """Return the lines of the computation that the program begins with."""
     lines = hlo.splitlines()
     begin = next((number for number, line in enumerate(lines) if line.startswith("ENTRY ")), len(lines))
     end = next((number for number in range(begin, len(lines)) if lines[number].startswith("}")), len(lines))
@@ -146,12 +146,12 @@ def _entry(hlo: str) -> list[str]:
 
 
 def estimated_cycles(hlo: str) -> int:
-    """The cycles that the TPU compiler expects the program to take; 0 where it leaves no estimates."""
+    """Return the cycles that the TPU compiler expects the program to take; 0 where it leaves no estimates."""
     return sum(map(int, _CYCLES.findall(hlo)))
 
 
 def cycle_shares(hlo: str) -> dict[str, float]:
-    """Where the TPU compiler expects the time to go: fractions of all cycles by place in the source, largest first.
+    """Return the fractions of all cycles that the TPU compiler expects by position in the source, largest first.
 
     Empty where the compiler leaves no estimates in the program, as on other platforms.
     """
@@ -165,7 +165,7 @@ def cycle_shares(hlo: str) -> dict[str, float]:
 
 
 def type_bytes(text: str) -> int:
-    """Bytes of an HLO type such as `f32[128,7]{1,0}`, or of a tuple of such types."""
+    """Return the bytes of an HLO type such as `f32[128,7]{1,0}`, or of a tuple of such types."""
     total = 0
     for kind, bits, dimensions in _SHAPE.findall(text):
         elements = math.prod(_integers(dimensions))
@@ -174,7 +174,7 @@ def type_bytes(text: str) -> int:
 
 
 def by_opcode(found: Sequence[Collective]) -> dict[str, list[Collective]]:
-    """The collectives of each opcode, in the order of `COLLECTIVES`."""
+    """Return the collectives of each opcode, in the order of `COLLECTIVES`."""
     groups = {opcode: [c for c in found if c.opcode == opcode] for opcode in COLLECTIVES}
     return {opcode: group for opcode, group in groups.items() if group}
 

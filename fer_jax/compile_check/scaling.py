@@ -39,7 +39,7 @@ EPOCHS = 100
 
 
 def chip_seconds(network: CompiledNetwork, batch_per_chip: int) -> float:
-    """What the compiler expects a step to take on one chip, without the sums over the chips.
+    """Return what the compiler expects a step to take on one chip, without the sums over the chips.
 
     Between two batches that were compiled on the straight line through both; beyond the largest in proportion to it.
     """
@@ -51,7 +51,7 @@ def chip_seconds(network: CompiledNetwork, batch_per_chip: int) -> float:
 
 
 def all_reduce_seconds(network: CompiledNetwork, chips: int) -> float:
-    """The least time of a step's sums over `chips`, one of `SLICES`.
+    """Return the least time of a step's sums over `chips`, one of `SLICES`.
 
     In a sum of B bytes over n chips each chip sends 2 (n - 1) / n * B (a ring, which no algorithm beats); the chip with
     the fewest links is last. Each sum has to cross the slice, from the farthest chip. They come one after the other,
@@ -111,7 +111,7 @@ class RunEstimate:
 
 
 def run_estimate(network: CompiledNetwork, chips: int, batch_size: int) -> RunEstimate:
-    """What a run takes with `batch_size` images a step over all `chips`.
+    """Return what a run takes with `batch_size` images a step over all `chips`.
 
     Raises:
       InputError: for chips that are no slice, and a batch that they cannot split or that no epoch has.
@@ -133,7 +133,7 @@ def run_estimate(network: CompiledNetwork, chips: int, batch_size: int) -> RunEs
 
 
 def table(estimates: Sequence[RunEstimate]) -> str:
-    """The estimates as a Markdown table; `speed` is beside the first row."""
+    """Return the estimates as a Markdown table; `speed` is beside the first row."""
     rows = [
         (
             f"{estimate.chips}",
@@ -155,7 +155,7 @@ def table(estimates: Sequence[RunEstimate]) -> str:
 
 
 def sweep_table(network: CompiledNetwork, batch_sizes: Sequence[int]) -> str:
-    """Runs of one chip each, as many at a time as there are chips, as a Markdown table."""
+    """Return a Markdown table of runs of one chip each, as many at a time as there are chips."""
     rows = []
     for batch_size in batch_sizes:
         alone = run_estimate(network, 1, batch_size)
@@ -168,7 +168,7 @@ def sweep_table(network: CompiledNetwork, batch_sizes: Sequence[int]) -> str:
 
 
 def sections(network: CompiledNetwork) -> dict[str, str]:
-    """Tables by title: a fixed batch a chip, fixed global batches over as many chips as get an image, and a sweep."""
+    """Return tables by title: a fixed batch a chip, fixed global batches over the chips with an image, and a sweep."""
     weak = [run_estimate(network, chips, 128 * chips) for chips in SLICES if 128 * chips <= FER2013_TRAINING_IMAGES]
     tables = {"128 images a chip": table(weak)}
     for batch_size in (32, 256, 1024):

@@ -22,7 +22,7 @@ ENVIRONMENT = {
 
 
 def topology_mesh(topology: str) -> jax.sharding.Mesh:
-    """The mesh that `train.py` would make of the chips of `topology`, such as `v5e:2x2`.
+    """Return the mesh that `train.py` would make of the chips of `topology`, such as `v5e:2x2`.
 
     Sets `ENVIRONMENT`, so it must come before JAX's first use of a device.
 

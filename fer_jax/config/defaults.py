@@ -96,7 +96,7 @@ DATA = {
 
 
 def _augmentation(name: str, meaning: str) -> Key:
-    """A field of `Augmentation`, which has the default and judges values itself."""
+    """Return a field of `Augmentation`, which has the default and judges values itself."""
     expected, _ = RANGES[name]
     return Key(getattr(Augmentation, name), Rule(expected, lambda value: Augmentation(**{name: value})), meaning)
 
@@ -222,7 +222,7 @@ SECTIONS = {
 
 
 def keys() -> dict[str, Key]:
-    """All keys by their dotted names, in the order of their declaration."""
+    """Return all keys by their dotted names, in the order of their declaration."""
     return {
         f"{section}.{name}" if section else name: key
         for section, declared in SECTIONS.items()
@@ -231,7 +231,7 @@ def keys() -> dict[str, Key]:
 
 
 def default_config() -> ConfigDict:
-    """Table 1 of the paper for EfficientNetB0, with this project's options at rest."""
+    """Return Table 1 of the paper for EfficientNetB0, with this project's options at rest."""
     config = ConfigDict()
     for section, declared in SECTIONS.items():
         values = {name: placeholder(key.kind) if key.kind else key.default for name, key in declared.items()}
@@ -243,7 +243,7 @@ def default_config() -> ConfigDict:
 
 
 def flatten(config: ConfigDict) -> dict:
-    """All values of a config by dotted key, in sorted order."""
+    """Return all values of a config by dotted key, in sorted order."""
     flat = {}
     for key, value in sorted(config.items()):
         if isinstance(value, ConfigDict):

@@ -20,7 +20,7 @@ def check_effects(config: ConfigDict, num_bytes: int) -> None:
 
 
 def _without_effect(config: ConfigDict, num_bytes: int) -> list[tuple[str, float, str]]:
-    """The options without effect, whatever they hold: key, value, and why they have none."""
+    """Return the options without effect, whatever they hold: key, value, and why they have none."""
     found = []
     workers = ("data.workers", config.data.workers)
     kind, reason = choose_input(config.data.input, num_bytes)

@@ -46,12 +46,12 @@ SWITCH = Rule("True or False", lambda value: isinstance(value, bool))
 
 
 def one_of(choices: Sequence[str]) -> Rule:
-    """Any of some words."""
+    """Return the rule of one out of some words."""
     return Rule("one of " + ", ".join(choices), lambda value: value in choices)
 
 
 def number(low: float, high: float = math.inf, *, low_open: bool = False, high_open: bool = False) -> Rule:
-    """A finite number from `low` to `high`; an open bound is itself not possible."""
+    """Return the rule of a finite number from `low` to `high`; an open bound is itself not possible."""
 
     def holds(value):
         above = value > low if low_open else value >= low
@@ -65,5 +65,5 @@ def number(low: float, high: float = math.inf, *, low_open: bool = False, high_o
 
 
 def none_or(kind: type, expected: str, holds: Callable[[Any], Any]) -> Rule:
-    """None, or a value of the type `kind` for which `holds`."""
+    """Return the rule of None, or a value of the type `kind` for which `holds`."""
     return Rule(f"None or {expected}", lambda value: value is None or (isinstance(value, kind) and holds(value)))

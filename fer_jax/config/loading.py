@@ -17,7 +17,7 @@ from fer_jax.runtime.user_path import refuse_elsewhere
 
 
 def _unlike_default(config: ConfigDict) -> str | None:
-    """What makes a config's keys or types differ from the defaults', or None."""
+    """Return what makes a config's keys or types differ from the defaults', or None."""
     flat, default = flatten(config), flatten(default_config())
     for key in flat:
         if key not in default:
@@ -26,7 +26,7 @@ def _unlike_default(config: ConfigDict) -> str | None:
 
 
 def _lacking(flat: dict, default: dict) -> str | None:
-    """What `flat` lacks of the keys and types of `default`, or None."""
+    """Return what `flat` lacks of the keys and types of `default`, or None."""
     for key, value in default.items():
         if key not in flat:
             return f"config.{key} is missing; start from fer_jax.config.defaults.default_config()"
@@ -39,7 +39,7 @@ _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or 
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
-    """A hint at the known keys of the same name in other sections, or else at the one whose spelling is near."""
+    """Return a hint at the known keys of the same name in other sections, or else at the one whose spelling is near."""
     names = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     names = names or difflib.get_close_matches(key, known, n=1, cutoff=_NEAR)
     return f"; did you mean {' or '.join(f'config.{name}' for name in names)}?" if names else ""
@@ -50,7 +50,7 @@ _NEAR = 0.85
 
 
 def load_config(arguments: Sequence[str]) -> ConfigDict:
-    """The config of a command line such as `["--config=quickstart", "--config.train.epochs=2"]`.
+    """Return the config of a command line such as `["--config=quickstart", "--config.train.epochs=2"]`.
 
     `--config` names a file or a shipped config, see `config_file`.
 
@@ -88,7 +88,7 @@ def _check_places(config: ConfigDict) -> None:
 
 
 def _run_config_file(path: str) -> ConfigDict:
-    """What `get_config` of a user's file returns, locked; whatever the file raises becomes an `InputError`."""
+    """Return what `get_config` of a user's file returns, locked; whatever the file raises becomes an `InputError`."""
     name = f"config file {path}"
     module = types.ModuleType("config_file")
     module.__file__ = path
@@ -108,7 +108,7 @@ def _run_config_file(path: str) -> ConfigDict:
 
 
 def _line_in(error: Exception, path: str) -> int | None:
-    """The last line of the file at `path` that ran before `error`, or that could not be compiled."""
+    """Return the last line of the file at `path` that ran before `error`, or that could not be compiled."""
     if isinstance(error, SyntaxError) and error.filename == path:
         return error.lineno
     frames = traceback.walk_tb(error.__traceback__)
@@ -133,12 +133,12 @@ def _last_line(error: Exception) -> str:
 
 
 def to_json(config: ConfigDict) -> str:
-    """The config as stable, indented JSON: the form of the golden files and of `config.json` in a run's folder."""
+    """Return the config as stable, indented JSON: the form of the golden files and of `config.json` of a run."""
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
 def from_json(text: str) -> ConfigDict:
-    """The inverse of `to_json`, locked; JSON has no tuples, so lists become tuples.
+    """Return the inverse of `to_json`, locked; JSON has no tuples, so lists become tuples.
 
     A key that the text lacks has its default: the text is older than the key, whose default changes nothing.
 
@@ -168,7 +168,7 @@ def from_json(text: str) -> ConfigDict:
 
 
 def differences(config: ConfigDict, other: ConfigDict) -> list[str]:
-    """One line for each key whose value differs: `key: value in config, value in other`."""
+    """Return one line for each key whose value differs: `key: value in config, value in other`."""
     ours, theirs = flatten(config), flatten(other)
     return [
         f"{key}: {ours.get(key)!r} and {theirs.get(key)!r}"

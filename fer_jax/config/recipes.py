@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def fine_tuning_recipe(config: ConfigDict) -> None:
-    """Sets in `config` what differs from the paper's Table 1; the networks and the input size stay.
+    """Set in `config` what differs from the paper's Table 1; the networks and the input size stay.
 
     Common choices for ImageNet networks that are fine-tuned on some ten thousand images, not tuned on FER2013: AdamW
     with warm-up and cosine, a rate for the pretrained backbones well below that of the fresh classifier, label

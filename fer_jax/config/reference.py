@@ -13,7 +13,7 @@ Table 1 for EfficientNetB0, with this project's options at rest; they stand in `
 
 
 def markdown() -> str:
-    """All keys by section, each with its default, what it may hold and its meaning, as Markdown."""
+    """Return all keys by section, each with its default, what it may hold and its meaning, as Markdown."""
     sections = []
     for section, declared in SECTIONS.items():
         rows = ["| key | default | may hold | meaning |", "| --- | --- | --- | --- |"]

@@ -97,7 +97,7 @@ class Predictor:
         return np.concatenate(logits)[: len(images)]
 
     def _compile(self, step: jax.stages.Wrapped, params: dict, batch_stats: dict, batch: tuple) -> jax.stages.Compiled:
-        """`step`, compiled for batches like `batch`, once for each shape."""
+        """Return `step`, compiled for batches like `batch`, once for each shape."""
         shape = tuple((array.shape, array.dtype) for array in batch)
         if shape not in self._compiled:
             self._before_compile()
@@ -113,7 +113,7 @@ class Predictor:
         splits: Mapping[str, jax.Array | np.ndarray | ImageFiles],
         stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, np.ndarray] | None:
-        """The logits of each of `splits`, by name; None if `stop` says so before the last batch of any of them."""
+        """Return the logits of `splits` by name; None if `stop` says so before the last batch of any of them."""
         logits = {}
         for name, images in splits.items():
             found = self(params, batch_stats, images, stop)
@@ -124,7 +124,7 @@ class Predictor:
 
 
 def even_batch_size(num_images: int, most: int, multiple: int) -> int:
-    """The smallest multiple of `multiple` for which `num_images` still fit into as few batches as of `most` images.
+    """Return the smallest multiple of `multiple` that needs no more batches for `num_images` than `most` images each.
 
     So little of the last batch is padding: FER2013's 3,589 images at 256 a batch take 15 batches, of 240.
     """

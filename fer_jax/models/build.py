@@ -10,7 +10,7 @@ from fer_jax.models.fernet import FerNetSpec
 
 
 def model_spec(config: ConfigDict, backbones: Sequence[BackboneSpec], num_classes: int) -> FerNetSpec:
-    """The network that a config describes, on backbones as their initial weights want them."""
+    """Return the network that a config describes, on backbones as their initial weights want them."""
     options = BackboneOptions(
         drop_path=config.model.drop_path,
         batch_norm_momentum=config.model.batch_norm_momentum,

@@ -176,7 +176,7 @@ class TrainableTable:
 
 
 def resolve(rows: Sequence[str], epochs: int, params: Any) -> TrainableTable:
-    """The table of `rows` for `params`, nested dicts of arrays or shapes, in a run of `epochs` epochs.
+    """Return the table of `rows` for `params`, nested dicts of arrays or shapes, in a run of `epochs` epochs.
 
     Raises `InputError` as `parse_rows` does, for a parameter that no row matches, for a row that decides nothing, and
     if nothing trains in the first epoch.

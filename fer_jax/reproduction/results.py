@@ -98,7 +98,7 @@ def table_of(outcomes: Sequence[Outcome], about: dict) -> dict:
 
 
 def _against_single(experiment: Experiment, run: dict, singles: Sequence[str], found: dict, reports: dict):
-    """McNemar's test of a run against the better single network with the same seed; None if one of them failed."""
+    """Return McNemar's test of a run against the better single network of its seed; None if one of them failed."""
     seed = run["seed"]
     others = {name: found[name, seed] for name in singles}
     if "failed" in run or any("failed" in other for other in others.values()):

@@ -18,13 +18,13 @@ _EXCEPT = "_CHECKPOINT_METADATA"
 
 
 def write_checksums(folder: Path) -> None:
-    """Writes the SHA-256 of every file below `folder` into its `checksums.json`."""
+    """Write the SHA-256 of every file below `folder` into its `checksums.json`."""
     digests = {str(path.relative_to(folder)): _sha256(path) for path in _files(folder)}
     files.write_text(folder / FILE_NAME, json.dumps({"sha256": digests}, indent=1) + "\n")
 
 
 def find_damage(folder: Path) -> str | None:
-    """What is wrong with the files below `folder`, naming the first one found; None if they are as they were written.
+    """Return what is wrong with the files below `folder`, naming the first one; None if they are as written.
 
     Reads every byte, and nothing that is not below `folder`.
     """

@@ -84,7 +84,7 @@ class MetricsLog:
         )
 
     def write(self, step: int, metrics: Mapping[str, float], kind: str = "train") -> None:
-        """Appends one line of `kind` ("train" or "epoch"), and each metric as a TensorBoard scalar.
+        """Append one line of `kind` ("train" or "epoch"), and each metric as a TensorBoard scalar.
 
         Values are Python, NumPy or JAX scalars. The tags are `train/loss`, `validation/accuracy` (from
         `validation_accuracy`) and, for the rest of an epoch's line, `epoch/train_loss`.
@@ -103,12 +103,12 @@ class MetricsLog:
         self._tensorboard.flush()
 
     def write_text(self, tag: str, text: str) -> None:
-        """Shows `text`, read as Markdown, under TensorBoard's tag `tag`: the run's configuration, for one."""
+        """Show `text`, read as Markdown, under TensorBoard's tag `tag`: the run's configuration, for one."""
         if not self._silent:
             self._add(summary.text(tag, text), self._first_step)
 
     def close(self) -> None:
-        """Writes what is pending and closes the files."""
+        """Write what is pending and closes the files."""
         if not self._silent:
             self._file.close()
             self._tensorboard.close()
@@ -130,14 +130,14 @@ def _tag(kind: str, name: str) -> str:
 
 
 def finite_or_none(value: float) -> int | float | None:
-    """`value` as a plain int or float that JSON can hold; None if it is NaN or infinite."""
+    """Return `value` as a plain int or float that JSON can hold; None if it is NaN or infinite."""
     if isinstance(value, numbers.Integral):
         return int(value)
     return float(value) if math.isfinite(value) else None
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict]:
-    """The lines of `metrics.jsonl` in the run's folder, oldest first; empty if there is no such file.
+    """Return the lines of `metrics.jsonl` in the run's folder, oldest first; empty if there is no such file.
 
     A last line that was cut off while it was written is left out. Raises `InputError` for any other line that is not
     a JSON object with a `kind`, an integer `step` and, of the kind "epoch", a number `epoch`; and for a file that
@@ -185,7 +185,7 @@ def _is_line(line: object) -> bool:
 
 
 def epoch_history(lines: Sequence[Mapping]) -> list[dict]:
-    """The epochs among the lines of `read_metrics`, in order, each without its `kind`."""
+    """Return the epochs among the lines of `read_metrics`, in order, each without its `kind`."""
     return [
         {name: value for name, value in line.items() if name != "kind"} for line in lines if line["kind"] == "epoch"
     ]

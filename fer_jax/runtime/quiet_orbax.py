@@ -1,4 +1,4 @@
-"""What Orbax and its layers print of a checkpoint that cannot be written, beside the error that they raise."""
+"""Silence what Orbax and its layers print about a checkpoint that cannot be written, beside the error they raise."""
 
 import importlib.util
 import logging
@@ -11,8 +11,8 @@ from absl import logging as absl_logging
 def silence_orbax() -> None:
     """Leave the error itself, which `Checkpoints` makes one of ours, as the only word on a failed write.
 
-    Orbax logs it with its stack; the tasks that write other arrays fail after the first one, unasked for, which asyncio
-    logs; and what they tell an event loop that is closed by then, Python prints.
+    Three layers speak besides. Orbax logs the error with its stack. The tasks that write other arrays fail after the
+    first one, and asyncio logs errors that nobody awaits. Python prints the error of a task whose event loop is closed.
     """
     # Orbax has no logger of its own: it logs by absl's, as others do.
     absl_logging.get_absl_logger().addFilter(_is_not_from_orbax)

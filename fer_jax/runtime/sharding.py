@@ -36,7 +36,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
 
 
 def place(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """The arrays of `tree` on the devices of `sharding`; every process must give the same values."""
+    """Return the arrays of `tree` on the devices of `sharding`; every process must give the same values."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 

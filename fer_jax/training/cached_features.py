@@ -50,7 +50,7 @@ class FeatureViews:
     targets: jax.Array | None = None
 
     def take(self, ids: jax.Array, epoch: jax.Array, sharding: NamedSharding) -> Batch:
-        """The examples at the places `ids`, int32 [m], as seen in `epoch` (from 0), features in place of images.
+        """Return the examples at the indices `ids`, int32 [m], as of `epoch` (from 0), features in place of images.
 
         `ids` are whole on every device; the batch is split by `sharding`.
         """
@@ -82,7 +82,7 @@ def classify_features(model: FerNet, features: jax.Array, *, train: bool = False
 
 
 def check_cached_views(config: ConfigDict, table: TrainableTable) -> None:
-    """Raises `InputError` if `config` asks for cached features where they would not be those of the network.
+    """Raise `InputError` if `config` asks for cached features where they would not be those of the network.
 
     That is, where a backbone trains by `table`, or where images are mixed or mirrored between backbone and classifier.
     """
@@ -101,7 +101,9 @@ def check_cached_views(config: ConfigDict, table: TrainableTable) -> None:
         ("eval.flip", config.eval.flip, False),
     ):
         if value:
-            raise InputError(f"{_KEY}={views} and config.{key}={value}: no images are left to it; set {key} to {off}")
+            raise InputError(
+                f"{_KEY}={views} and config.{key}={value}: cached features leave no images for it; set {key} to {off}"
+            )
 
 
 def cached_input(
@@ -113,7 +115,7 @@ def cached_input(
     mesh: jax.sharding.Mesh,
     beat: Callable[[], None],
 ) -> tuple[ResidentInput, str]:
-    """The input of a run with cached features, computed here, and one line with their number and size.
+    """Return the input of a run with cached features, computed here, and one line with their number and size.
 
     Args:
       config: of the run; the views are augmented by `config.augment`, with keys of (seed, view, row id).
@@ -158,7 +160,7 @@ class _Extractor:
         )
 
     def __call__(self, split: Split, views: int) -> tuple[jax.Array, int]:
-        """Features [max(views, 1), rows, columns] with padding at the ends of both, and how many columns are features.
+        """Return features [max(views, 1), rows, columns], padded at both ends, and the number of unpadded columns.
 
         0 views: one, not augmented.
         """

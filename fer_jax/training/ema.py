@@ -7,7 +7,7 @@ from fer_jax.params.tree import select_like
 
 
 def average_decay(decay: float, step: jax.Array | int) -> jax.Array:
-    """The decay at a step: `min(decay, (1 + step) / (10 + step))`, float32 [], `step` being the steps taken before.
+    """Return the decay at a step, `min(decay, (1 + step) / (10 + step))`, float32 []; `step` counts those taken before.
 
     The average starts at the first parameters, and this rising decay of TensorFlow's `ExponentialMovingAverage`
     forgets them within tens of steps, where a constant 0.999 would need thousands; so no later correction is needed.
@@ -16,7 +16,7 @@ def average_decay(decay: float, step: jax.Array | int) -> jax.Array:
 
 
 def moved_average(average: dict, model: dict, decay: float, step: jax.Array | int) -> dict:
-    """`average` moved towards those leaves of `model` that it has, by `1 - average_decay(decay, step)`.
+    """Return `average` moved towards those leaves of `model` that it has, by `1 - average_decay(decay, step)`.
 
     Of leaves that stand still the average stands still too, bit for bit.
     """

@@ -23,7 +23,7 @@ class FirstNotFinite(clu_metrics.Metric):
 
     @classmethod
     def from_model_output(cls, *, step: jax.Array, finite: jax.Array, **_) -> "FirstNotFinite":
-        """From the `step` just taken and whether all of it was `finite` (bool [])."""
+        """Make it from the `step` just taken and whether all of it was `finite` (bool [])."""
         return cls(jnp.where(finite, _NEVER, step).astype(jnp.int32))
 
     def merge(self, other: "FirstNotFinite") -> "FirstNotFinite":
@@ -34,12 +34,12 @@ class FirstNotFinite(clu_metrics.Metric):
 
 
 def first_not_finite(metric: FirstNotFinite) -> int | None:
-    """The step as a number of the host, None if every step was finite."""
+    """Return the step as a number of the host, None if every step was finite."""
     step = int(metric.step)
     return None if step == _NEVER else step
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether every floating-point leaf of `tree` is finite everywhere: bool []."""
+    """Return whether every floating-point leaf of `tree` is finite everywhere: bool []."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))

@@ -8,7 +8,7 @@ from fer_jax.params.trainable import FROZEN, Group, TrainableTable
 
 
 def learning_rate_schedule(config: ConfigDict, *, total_steps: int, steps_per_epoch: int) -> optax.Schedule:
-    """Learning rate by step: linear warm-up over `warmup_epochs`, then constant, or cosine down to 0 at the end."""
+    """Return the learning rate by step: linear warm-up over `warmup_epochs`, then constant, or a cosine to 0."""
     peak = config.learning_rate
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     if config.schedule == "cosine":
@@ -21,7 +21,7 @@ def learning_rate_schedule(config: ConfigDict, *, total_steps: int, steps_per_ep
 
 
 def is_decayed(path: tuple, _leaf) -> bool:
-    """Weight decay acts on kernels alone, not on biases and normalisation scales."""
+    """Return whether weight decay acts on a parameter: on kernels alone, not on biases and normalisation scales."""
     return path[-1] == jax.tree_util.DictKey("kernel")
 
 
@@ -51,7 +51,7 @@ def make_optimizer(
 
 
 def _not_begun(transform: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The state of `transform`, which waits, and updates of zero."""
+    """Return the state of `transform`, which waits, and updates of zero."""
     return optax.GradientTransformation(
         transform.init, lambda updates, state, params=None: (optax.tree.zeros_like(updates), state)
     )

@@ -30,7 +30,7 @@ class TrainState:
     average: Any = None
 
     def model(self) -> dict:
-        """`params` and `batch_stats` as they are to be evaluated and used: averaged where there are averages."""
+        """Return `params` and `batch_stats` as they are to be evaluated and used: averaged where there are averages."""
         model = {"params": self.params, "batch_stats": self.batch_stats}
         return model if self.average is None else overlay(model, self.average)
 
@@ -44,7 +44,7 @@ class TrainState:
 
     @classmethod
     def from_parts(cls, model: dict, progress: dict) -> "TrainState":
-        """The state of which `model` and `progress` are `model()` and `progress()`."""
+        """Return the state of which `model` and `progress` are `model()` and `progress()`."""
         average = None
         if "not_averaged" in progress:
             average = select_like(model, progress["not_averaged"])
@@ -53,7 +53,7 @@ class TrainState:
 
 
 def split_model(model: FerNet) -> tuple[nnx.GraphDef, dict, dict]:
-    """A model as its static definition, its parameters and its running statistics (nested dicts of arrays)."""
+    """Return a model as its static definition, its parameters and its running statistics (nested dicts of arrays)."""
     graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)  # type: ignore[misc]  # a tuple of three
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
 
@@ -61,7 +61,7 @@ def split_model(model: FerNet) -> tuple[nnx.GraphDef, dict, dict]:
 def model_definition(
     spec: FerNetSpec, sharding: jax.sharding.Sharding, trains: Callable[[Path], bool] = lambda path: True
 ) -> tuple[nnx.GraphDef, dict, dict]:
-    """Like `split_model`, of shapes to be placed by `sharding` instead of arrays: takes no memory and no time.
+    """Do as `split_model` for shapes to be placed by `sharding` instead of arrays, in no memory and no time.
 
     The definition is that of a model whose parameters train where `trains` says so of their path, in training mode
     (see `freeze_modules`); in evaluation it is the same for all.
@@ -77,7 +77,7 @@ def model_definition(
 
 
 def create_model(spec: FerNetSpec, seed: int) -> tuple[dict, dict]:
-    """Freshly initialised parameters and running statistics."""
+    """Return freshly initialised parameters and running statistics."""
 
     @jax.jit
     def create():
@@ -102,7 +102,7 @@ def create_state(
     ever_trains: Callable[[Path], bool] = lambda path: True,
     average: bool = False,
 ) -> TrainState:
-    """The state before the first step, placed on the devices of `sharding`.
+    """Return the state before the first step, placed on the devices of `sharding`.
 
     `optimizer` is one of all parameters, which keeps no state for the frozen ones. With `average` the parameters that
     train in some epoch, by `ever_trains` of their path, and the running statistics of their modules have moving

@@ -67,7 +67,7 @@ def padding_amounts(padding: str, size: int, kernel: int, stride: int) -> tuple[
 
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: str, lowering: str = "auto") -> jax.Array:
-    """Convolves each channel with its own kernel.
+    """Convolve each channel with its own kernel.
 
     Args:
       x: images, [n, h, w, c].
