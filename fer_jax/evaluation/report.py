@@ -135,8 +135,8 @@ def _markdown(
     lines += [
         "",
         "The intervals of accuracy and recall are Wilson's. The macro average counts every class with examples "
-        "alike, the weighted one by its support. `report.json` holds the same numbers in full, `predictions.csv` the prediction for each "
-        "example.",
+        "alike, the weighted one by its support. `report.json` holds the same numbers in full, `predictions.csv` the "
+        "prediction for each example.",
         "",
     ]
     return "\n".join(lines)
