@@ -93,7 +93,7 @@ def test_an_unknown_config_is_refused_with_those_that_are_known(text, tmp_path, 
 def installed(repository, tmp_path_factory):
     """The folder of the programs of a fresh environment into which `pip install` brought the package."""
     folder = tmp_path_factory.mktemp("installed")
-    left_out = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "runs")
+    left_out = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build")
     shutil.copytree(repository, folder / "source", ignore=left_out)
     venv.create(folder / "venv", symlinks=True)
     python = folder / "venv" / "bin" / "python"

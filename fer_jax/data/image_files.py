@@ -193,9 +193,7 @@ def decode(file: Picture, image_shape: tuple[int, ...]) -> np.ndarray:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size; twice the size asked for leaves enough
         # for the filter. Pillow ignores the call for other formats.
         image.draft(None, (2 * size, 2 * size))
-        image = _opaque(file, ImageOps.exif_transpose(image)).convert("RGB" if len(image_shape) == 3 else "L")
-        # An image that has this size already stays the same, pixel for pixel.
-        return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+        return _square(file, image, image_shape)
 
     return _opened(file, pixels)
 
@@ -210,6 +208,20 @@ def picture(file: Path) -> Image.Image:
     return _opened(file, whole)
 
 
+def pixels_of(image: Image.Image, image_shape: tuple[int, ...], what: str) -> np.ndarray:
+    """Bring an image that Pillow has opened or made to uint8 `image_shape` as `decode` does.
+
+    Raises what `decode` raises, with `what` in place of the file.
+    """
+    return _used(what, image, lambda image: _square(what, image, image_shape))
+
+
+def _square(file: Picture | str, image: Image.Image, image_shape: tuple[int, ...]) -> np.ndarray:
+    image = _opaque(file, ImageOps.exif_transpose(image)).convert("RGB" if len(image_shape) == 3 else "L")
+    # An image that has this size already stays the same, pixel for pixel.
+    return np.asarray(ImageOps.fit(image, image_shape[:2], Image.Resampling.BILINEAR))
+
+
 def _opened(file: Picture, use: Callable[[Image.Image], object]):
     """Open an image and return `use(image)`; turn every error of opening and decoding into one that names the file."""
     try:
@@ -219,26 +231,31 @@ def _opened(file: Picture, use: Callable[[Image.Image], object]):
             raise
         raise _unreadable(file, error) from error
     with image:
-        try:
-            _check(file, image)
-            return use(image)
-        except InputError:
+        return _used(file, image, use)
+
+
+def _used(file: Picture | str, image: Image.Image, use: Callable[[Image.Image], object]):
+    """Check an open image and return `use(image)`; turn every error of decoding into one that names the file."""
+    try:
+        _check(file, image)
+        return use(image)
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        if is_exhaustion(error):
             raise
-        except _DAMAGED as error:
-            if is_exhaustion(error):
-                raise
-            raise _unreadable(file, error) from error
+        raise _unreadable(file, error) from error
 
 
 _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 """What Pillow's readers raise, each its own: SyntaxError for a broken PNG, EOFError for frames that are missing."""
 
 
-def _unreadable(file: Picture, error: Exception) -> InputError:
+def _unreadable(file: Picture | str, error: Exception) -> InputError:
     return InputError(f"{file}: not a readable image: {error}; get the file anew or remove it")
 
 
-def _check(file: Picture, image: Image.Image) -> None:
+def _check(file: Picture | str, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise InputError(f"{file}: {width} x {height} pixels, expected at most {MAX_PIXELS:,} in all; make it smaller")
@@ -249,7 +266,7 @@ def _check(file: Picture, image: Image.Image) -> None:
         raise InputError(f"{file}: {image.n_frames} frames, expected a single image; save one frame of it")
 
 
-def _opaque(file: Picture, image: Image.Image) -> Image.Image:
+def _opaque(file: Picture | str, image: Image.Image) -> Image.Image:
     """Return `image` without its alpha channel; raise `InputError` if a pixel is not opaque."""
     if not image.has_transparency_data:
         return image

@@ -2,16 +2,23 @@
 
 import copy
 import functools
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from fer_jax.data.image_files import ImageFiles
 from fer_jax.data.resident import RESIDENT_LIMIT
-from fer_jax.inference.predictor import Predictor, predict_images
+from fer_jax.errors import InputError, nearest
+from fer_jax.inference.explanation import class_activation
+from fer_jax.inference.given_images import given_images
+from fer_jax.inference.predictor import Predictor, image_features, predict_images
+from fer_jax.inference.temperature import tempered
 from fer_jax.models.build import model_spec
 from fer_jax.runs.temperature import StoredTemperature, read_temperature, store_temperature
 from fer_jax.runtime import sharding as meshes
@@ -21,6 +28,9 @@ from fer_jax.zoo.model_file import ModelFile, read_model_file
 
 if TYPE_CHECKING:
     from fer_jax.runs.checkpoint import SavedModel
+
+Images = np.ndarray | ImageFiles | Image.Image | str | os.PathLike | Sequence
+"""What a model takes, see `fer_jax.inference.given_images`."""
 
 
 class TrainedModel:
@@ -45,7 +55,7 @@ class TrainedModel:
         self.image_shape = description.data.image_shape
         backbones = [backbone.spec for backbone in description.backbones]
         self._mesh = meshes.make_mesh()
-        spec = model_spec(self.config, backbones, len(self.class_names))
+        self._spec = spec = model_spec(self.config, backbones, len(self.class_names))
         self._graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
         self._params, self._batch_stats = saved.restore(*model)
         self._predictors: dict[tuple[bool, int], Predictor] = {}
@@ -97,18 +107,71 @@ class TrainedModel:
             "fer_jax": description.fer_jax,
         }
 
-    def probabilities(self, images: np.ndarray | ImageFiles) -> np.ndarray:
-        """Class probabilities float32 [n, classes] of images uint8 [n, size, size] or [n, size, size, 3].
+    def predict(self, images: Images) -> np.ndarray:
+        """Return the probabilities float32 [n, classes] of `images`, in the order of `class_names`.
 
-        Images of any size are resized to the model's input as in training, by bilinear interpolation without a
-        filter: bring much larger ones to `image_shape` before (`fer_jax.data.image_files.decode`). RGB images become
-        gray for a model that was trained on gray ones; gray ones are seen as RGB with three equal channels. More than
-        `RESIDENT_LIMIT` bytes, and files, are streamed to the devices.
+        They are calibrated where a temperature is stored with the model, and without an image [0, classes]. Few
+        numbers of images are compiled for: batches are padded to 1, 4, 16, ... up to `config.eval.batch_size`.
+
+        Args:
+          images: uint8 [h, w], [h, w, 1], [h, w, 3], [n, h, w], [n, h, w, 1] or [n, h, w, 3], a PIL image, the path of
+            an image file, or a list of single ones (see `fer_jax.inference.given_images`), of any size and colour.
+
+        Raises:
+          InputError: for what is none of these, such as floats, or an image that cannot be read.
         """
-        if isinstance(images, np.ndarray) and images.ndim > len(self.image_shape) + 1:
-            images = _gray(images)
+        found = self._by_batch(self.probabilities, images, len(self.class_names))
+        stored = self.stored_temperature()
+        return tempered(found, stored.temperature) if stored else found
+
+    def features(self, images: Images) -> np.ndarray:
+        """Return what enters the classifier: the pooled features of all backbones, float32 [n, features].
+
+        Those of a hybrid's backbones follow one another in the alphabetical order of their names, as `nnx.merge` has
+        them. `images` as in `predict`; `config.eval.flip` has no part in it.
+        """
+
+        def features(batch: np.ndarray) -> np.ndarray:
+            return self._feature_predictor(self._params, self._batch_stats, self._on_devices(batch))
+
+        return self._by_batch(features, images, self._spec.num_features)
+
+    def explain(self, image: Images, class_name: str | None = None) -> np.ndarray:
+        """Return where in an image the model sees a class: Grad-CAM, float32 [size, size] from 0 to 1.
+
+        The map lies over the image as the model is given it: the largest centred square, `image_shape[:2]` pixels. A
+        hybrid's is the mean of the maps of its backbones (see `fer_jax.inference.explanation`).
+
+        Args:
+          image: one image, as in `predict`.
+          class_name: the class; by default the one that the model predicts.
+
+        Raises:
+          InputError: for other than one image, or an unknown class.
+        """
+        given = given_images(image, self.image_shape)
+        if len(given) != 1:
+            raise InputError(f"explain takes one image, found {len(given)}")
+        if class_name is not None and class_name not in self.class_names:
+            known = f"expected one of {', '.join(self.class_names)}{nearest(class_name, self.class_names)}"
+            raise InputError(f"{class_name}: no class of this model, {known}")
+        label = -1 if class_name is None else self.class_names.index(class_name)
+        (batch,) = given.batches(1)
+        return np.asarray(self._class_activation(self._params, self._batch_stats, self._on_devices(batch), label))
+
+    def probabilities(self, images: Images) -> np.ndarray:
+        """Return the probabilities float32 [n, classes] of a split, as an evaluation has them: without a temperature.
+
+        `images` are those of a data set, or what `predict` takes; here each number of images is compiled for. More
+        than `RESIDENT_LIMIT` bytes, and `ImageFiles`, are streamed to the devices.
+        """
+        if not isinstance(images, ImageFiles):
+            given = given_images(images, self.image_shape)
+            if not len(given):
+                return np.empty((0, len(self.class_names)), np.float32)
+            (images,) = given.batches(len(given))
         if isinstance(images, np.ndarray) and images.nbytes <= RESIDENT_LIMIT:
-            images = jax.device_put(images, meshes.replicated(self._mesh))
+            images = self._on_devices(images)
         return np.asarray(jax.nn.softmax(self._predictor()(self._params, self._batch_stats, images), axis=-1))
 
     def _predictor(self) -> Predictor:
@@ -119,6 +182,29 @@ class TrainedModel:
             forward = functools.partial(predict_images, graphdef=self._graphdef, input_size=size, flip=flip)
             self._predictors[flip, batch_size] = Predictor(forward, batch_size, self._mesh)
         return self._predictors[flip, batch_size]
+
+    @functools.cached_property
+    def _feature_predictor(self) -> Predictor:
+        size = self.config.model.input_size
+        forward = functools.partial(image_features, graphdef=self._graphdef, input_size=size)
+        return Predictor(forward, self.config.eval.batch_size, self._mesh)
+
+    @functools.cached_property
+    def _class_activation(self) -> Callable[..., jax.Array]:
+        sizes = {"input_size": self.config.model.input_size, "output_size": self.image_shape[0]}
+        return jax.jit(functools.partial(class_activation, graphdef=self._graphdef, **sizes))
+
+    def _on_devices(self, images: np.ndarray) -> jax.Array:
+        return jax.device_put(images, meshes.replicated(self._mesh))
+
+    def _by_batch(self, function: Callable[[np.ndarray], np.ndarray], images: Images, width: int) -> np.ndarray:
+        """Return `function`, which gives [n, width] of [n, *image_shape], of all `images`, by padded batches."""
+        most = self.config.eval.batch_size
+        rows = [np.empty((0, width), np.float32)]
+        for batch in given_images(images, self.image_shape).batches(most):
+            padding = [(0, padded_number(len(batch), most) - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+            rows.append(function(np.pad(batch, padding))[: len(batch)])
+        return np.concatenate(rows)
 
 
 def open_saved(path: str | Path) -> "SavedModel | ModelFile":
@@ -136,7 +222,21 @@ def open_saved(path: str | Path) -> "SavedModel | ModelFile":
     return find_model(path)
 
 
-def _gray(images: np.ndarray) -> np.ndarray:
-    """Luma (ITU-R BT.601) of RGB images, uint8 [n, h, w], rounded as Pillow does when a file is read as gray."""
-    red, green, blue = (images[..., channel].astype(np.uint32) for channel in range(3))
-    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)
+def load(path: str | Path) -> TrainedModel:
+    """Return a trained model, to predict with.
+
+    Args:
+      path: what `open_saved` takes: a run's folder, a checkpoint in it, `zoo:NAME`, or a model's file.
+
+    Raises:
+      InputError: there is no such model, or it is damaged.
+    """
+    return TrainedModel(path)
+
+
+def padded_number(number: int, most: int) -> int:
+    """Return the least power of 4 that is at least `number`, or `most` where that is less."""
+    padded = 1
+    while padded < number:
+        padded *= 4
+    return min(padded, most)

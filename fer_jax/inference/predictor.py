@@ -160,6 +160,14 @@ def predict_images(
     return jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored)) - math.log(2)
 
 
+def image_features(
+    params: dict, batch_stats: dict, images: jax.Array, *, graphdef: nnx.GraphDef, input_size: int
+) -> jax.Array:
+    """Return the features that enter the classifier, float32 [batch, num_features], of `images` (`predict_images`)."""
+    model = nnx.merge(graphdef, params, batch_stats)
+    return model.features(affine.resize(images, input_size)).astype(jnp.float32)
+
+
 def predict_features(params: dict, batch_stats: dict, features: jax.Array, *, graphdef: nnx.GraphDef) -> jax.Array:
     """Return the logits, float32 [batch, classes], of cached features, [batch, num_features]."""
     return nnx.merge(graphdef, params, batch_stats).classifier(features)

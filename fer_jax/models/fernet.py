@@ -101,10 +101,11 @@ class FerNet(nnx.Module):
 
     def features(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Return the pooled features of all backbones, concatenated: [n, num_features]."""
-        pool = POOLINGS[self.pooling]
-        return jnp.concatenate(
-            [pool(backbone(images, train=train, rngs=rngs)) for backbone in self.backbones.values()], axis=-1
-        )
+        return self.pool([backbone(images, train=train, rngs=rngs) for backbone in self.backbones.values()])
+
+    def pool(self, feature_maps: Sequence[jax.Array]) -> jax.Array:
+        """Return the features [n, num_features] of the feature maps [n, h, w, c] of the backbones, in their order."""
+        return jnp.concatenate([POOLINGS[self.pooling](feature_map) for feature_map in feature_maps], axis=-1)
 
     def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
         return self.classifier(self.features(images, train=train, rngs=rngs), train=train, rngs=rngs)
