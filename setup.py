@@ -4,4 +4,8 @@ from setuptools import find_packages, setup
 
 CONFIGS = {"fer_jax.configs": "configs", "fer_jax.configs.strong": "configs/strong"}
 
-setup(packages=[*find_packages(include=["fer_jax*"]), *CONFIGS], package_dir=CONFIGS)
+setup(
+    packages=[*find_packages(include=["fer_jax*"]), *CONFIGS],
+    package_dir=CONFIGS,
+    package_data={"fer_jax.evaluation.page": ["report.*"]},
+)

@@ -48,7 +48,7 @@ def test_evaluate_writes_the_whole_report(trained, repository, tmp_path):
     assert str(out / "report.md") in result.stdout
     names = {path.name for path in out.iterdir()}
     pictures = {"confusion_matrix.png", "per_class.png", "calibration.png", "training_curves.png", "samples.png"}
-    assert names == pictures | {"report.json", "report.md", "predictions.csv"}
+    assert names == pictures | {"report.json", "report.html", "report.md", "predictions.csv"}
     report = json.loads((out / "report.json").read_text())
     with (out / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))

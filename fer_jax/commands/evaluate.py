@@ -1,12 +1,13 @@
 """Evaluate a checkpoint: %(prog)s --checkpoint=DIR --data=SOURCE --split=test --out=DIR
 
 The model is rebuilt from the checkpoint alone: DIR is a run's folder (its best epoch), or one epoch's folder under
-checkpoints/. Writes report.md, report.json, predictions.csv and the pictures into --out.
+checkpoints/. Writes report.html, report.md, report.json, predictions.csv and the pictures into --out.
 """
 
 import argparse
 
 from fer_jax.data.dataset import SPLITS, Dataset
+from fer_jax.data.ferplus import read_votes
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.evaluation.data_for_model import data_for
 from fer_jax.evaluation.fitted_temperature import temperature_for
@@ -30,6 +31,9 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--out", required=True, action=PathArgument, help="the folder for the report")
     parser.add_argument("--no-faces", action="store_true", help="leave out the sample grid, to publish the report")
+    parser.add_argument(
+        "--votes", action=PathArgument, help="FER+'s fer2013new.csv: adds the audit of FER2013's labels to the report"
+    )
     parser.add_argument("--class-names", metavar="NAMES", help="as config.data.class_names of a training run")
     parser.add_argument("--skip-damaged", action="store_true", help="as config.data.skip_damaged of a training run")
     parser.add_argument(
@@ -50,6 +54,7 @@ def main() -> None:
     split = data.split(args.split)
     if missing := [name for label, name in enumerate(model.class_names) if label not in split.labels]:
         print(f"without images, and not in the macro averages: {', '.join(missing)}")
+    votes = read_votes(args.votes, data) if args.votes is not None else None
     predictions = Predictions(split.row_ids, split.labels, model.probabilities(split.images))
     files = write_report(
         args.out,
@@ -60,6 +65,7 @@ def main() -> None:
         provenance=model.provenance() | _provenance_of(data, args),
         include_faces=not args.no_faces,
         temperature=temperature_for(model, data, predictions.probabilities if args.split == "validation" else None),
+        votes=(votes.counts[args.split], votes.source) if votes is not None else None,
     )
     metrics = classification_metrics(predictions.labels, predictions.probabilities, model.class_names)
     low, high = metrics.accuracy_interval

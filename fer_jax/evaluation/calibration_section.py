@@ -5,6 +5,7 @@ import numpy as np
 from fer_jax.evaluation import plots
 from fer_jax.evaluation.calibration import Coverage, calibration, coverage_curve, coverage_table
 from fer_jax.evaluation.metrics import Predictions
+from fer_jax.evaluation.page import charts
 from fer_jax.evaluation.section import Section, Table, percent
 from fer_jax.inference.temperature import TEMPERATURES, tempered
 from fer_jax.runs.temperature import StoredTemperature
@@ -37,10 +38,8 @@ def calibration_section(predictions: Predictions, temperature: StoredTemperature
             "fitted_on": temperature.fitted_on,
             "images": temperature.images,
         }
-    figure = plots.calibration_figure(
-        {name: (found.bin_examples, found.bin_confidence, found.bin_accuracy) for name, found in shown.items()},
-        coverage_curve(final, labels),
-    )
+    diagrams = {name: (found.bin_examples, found.bin_confidence, found.bin_accuracy) for name, found in shown.items()}
+    curve = coverage_curve(final, labels)
     description = (
         "Reliability diagrams: accuracy against confidence in 15 bins; and accuracy against the share of the images "
         "that are answered, the surest first"
@@ -61,8 +60,22 @@ def calibration_section(predictions: Predictions, temperature: StoredTemperature
         title="Calibration",
         content=content,
         paragraphs=[_about(temperature, np.mean(predictions.predicted == labels))],
-        figures={FIGURE: (figure, description)},
+        figures={FIGURE: (plots.calibration_figure(diagrams, curve), description)},
+        charts=[*(charts.reliability_chart(name, *diagram) for name, diagram in diagrams.items()), _chart(*curve)],
         tables=[Table(header, rows), _coverage(table)],
+    )
+
+
+def _chart(coverage: np.ndarray, accuracy: np.ndarray) -> charts.Chart:
+    """Accuracy over coverage at every percent, from 2 on: the first few examples say nothing but jump."""
+    at = np.unique(np.ceil(np.arange(0.02, 1.001, 0.01).round(2) * len(coverage)).astype(int)) - 1
+    described = ", ".join(f"{100 * coverage[i]:.0f} %: {100 * accuracy[i]:.1f} %" for i in at[8::10])
+    return charts.line_chart(
+        "if it may abstain",
+        f"Accuracy by the share that is answered: {described}.",
+        {"accuracy": (charts.BLUE, 100 * coverage[at], 100 * accuracy[at])},
+        x_label="Answered, the surest first (%)",
+        y_label="Accuracy of the answers (%)",
     )
 
 

@@ -10,7 +10,9 @@ from fer_jax.data.image_files import ImageFiles
 from fer_jax.errors import InputError
 from fer_jax.evaluation import plots
 from fer_jax.evaluation.calibration_section import calibration_section
+from fer_jax.evaluation.label_audit import label_audit_section
 from fer_jax.evaluation.metrics import ClassificationMetrics, Predictions, classification_metrics
+from fer_jax.evaluation.page.render import report_page
 from fer_jax.evaluation.predictions_file import FILE_NAME as PREDICTIONS
 from fer_jax.evaluation.predictions_file import predictions_csv
 from fer_jax.evaluation.section import Section, Table, percent
@@ -32,10 +34,11 @@ def write_report(
     provenance: Mapping[str, str | int | float],
     include_faces: bool = True,
     temperature: StoredTemperature | None = None,
+    votes: tuple[np.ndarray, str] | None = None,
 ) -> list[Path]:
     """Write the report of `predictions` into the folder `out`, made if missing; return the files, `report.md` last.
 
-    The files are `report.json`, `report.md`, `confusion_matrix.png`, `per_class.png`, `calibration.png`,
+    The files are `report.json`, `report.html`, `report.md`, `confusion_matrix.png`, `per_class.png`, `calibration.png`,
     `predictions.csv`, `training_curves.png` unless `history` is empty, and `samples.png` unless `include_faces` is
     false: a report to be published must not show images of FER2013. One of the last two that an earlier report left in
     `out` is removed when this report has none. Each file is written atomically.
@@ -43,7 +46,8 @@ def write_report(
     `images` are those of the predictions, in their order: uint8 [n, size, size] or [n, size, size, 3], or files.
     `history` is that of `fer_jax.runs.metrics_log.epoch_history`. `provenance` says where the numbers come from
     (data, split, checkpoint, ...) and is shown in its order. `temperature` is that of the model, whose calibration is
-    shown before and after it; predictions.csv has the probabilities before it.
+    shown before and after it; predictions.csv has the probabilities before it. `votes` are those of FER+ on
+    the images, int [n, 10] as in `fer_jax.data.ferplus.Votes`, and what they are called: for the label audit.
 
     Raises `InputError` if `out` cannot be a folder, `ValueError` if `images` do not go with the predictions, and what
     `classification_metrics` raises; all before anything is written.
@@ -67,6 +71,8 @@ def write_report(
     if include_faces:
         figures[_SAMPLES] = plots.sample_grid_figure(images, predictions.labels, predictions.probabilities, class_names)
     sections = [calibration_section(predictions, temperature)]
+    if votes is not None:
+        sections.append(label_audit_section(predictions.predicted, predictions.labels, *votes))
     for name in (_CURVES, _SAMPLES):
         if name not in figures:
             (out / name).unlink(missing_ok=True)
@@ -80,10 +86,22 @@ def write_report(
         **{part.key: part.content for part in sections},
         "history": [{key: _plain(value) for key, value in line.items()} for line in history],
     }
+    told = Table(["", ""], [[key, _cell(value)] for key, value in provenance.items()], numbers=False)
+    page = report_page(
+        predictions=predictions,
+        metrics=metrics,
+        sections=sections,
+        per_class=per_class_table(metrics),
+        provenance=told,
+        history=content["history"],
+        images=images if include_faces else None,
+        votes=votes[0] if votes is not None else None,
+    )
     texts = {
         PREDICTIONS: predictions_csv(predictions, class_names),
         "report.json": json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
-        "report.md": _markdown(metrics, headline, list(figures), sections, provenance),
+        "report.html": page,
+        "report.md": _markdown(metrics, headline, list(figures), sections, told),
     }
     for name, text in texts.items():
         files.write_text(out / name, text)
@@ -104,7 +122,7 @@ def _markdown(
     headline: str,
     pictures: Sequence[str],
     sections: Sequence[Section],
-    provenance: Mapping[str, str | int | float],
+    provenance: Table,
 ) -> str:
     captions = {
         "confusion_matrix.png": "Confusion matrix: images, and percent of the true class",
@@ -131,7 +149,7 @@ def _markdown(
     for section in sections:
         lines += section.markdown()
     lines += ["## Where these numbers come from", ""]
-    lines += Table(["", ""], [[key, _cell(value)] for key, value in provenance.items()], numbers=False).markdown()
+    lines += provenance.markdown()
     lines += [
         "",
         "The intervals of accuracy and recall are Wilson's. The macro average counts every class with examples "

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from fer_jax.evaluation.page.charts import Chart
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -30,7 +32,7 @@ class Section:
     """One subject of a report.
 
     `content` are its numbers as plain JSON values, under `key` in report.json; `figures` maps the name of a PNG file
-    to the figure and its description in words.
+    to the figure and its description in words, for report.md; `charts` show the same on the page.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Section:
     content: Mapping[str, object]
     paragraphs: Sequence[str] = ()
     figures: Mapping[str, tuple[Figure, str]] = dataclasses.field(default_factory=dict)
+    charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
 
     def markdown(self) -> list[str]:

@@ -49,6 +49,7 @@ def test_the_files_of_a_report_agree(tmp_path):
         "samples.png",
         "predictions.csv",
         "report.json",
+        "report.html",
         "report.md",
     }
 
