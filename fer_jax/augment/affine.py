@@ -205,7 +205,7 @@ def resize(images: jax.Array, output_size: int) -> jax.Array:
       float32 [batch, output_size, output_size] or [batch, output_size, output_size, 3], on the scale of the input.
       As in `augment`, no filter is applied when the output is smaller than the input.
     """
-    shape = (len(images), output_size, output_size, *images.shape[3:])
+    shape = (images.shape[0], output_size, output_size, *images.shape[3:])
     return jax.image.resize(images.astype(jnp.float32), shape, method="linear", antialias=False)
 
 

@@ -15,6 +15,7 @@ import jax
 from fer_jax.augment.affine import NO_AUGMENTATION
 from fer_jax.benchmarking.depthwise import depthwise
 from fer_jax.benchmarking.dispatch import dispatch
+from fer_jax.benchmarking.exports import exports
 from fer_jax.benchmarking.frozen import frozen
 from fer_jax.benchmarking.rounds import Runner, interleave
 from fer_jax.benchmarking.runners import TrainRunner, eval_runner, forward_runner, input_runners
@@ -149,6 +150,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "depthwise": depthwise,
     "frozen": frozen,
     "dispatch": dispatch,
+    "exports": exports,
 }
 """What can be measured, by the name that `--what` takes."""
 

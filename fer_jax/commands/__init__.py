@@ -9,6 +9,7 @@ COMMANDS = {
     "evaluate": ("fer_jax.commands.evaluate:main", "score a trained network on a data set and write the report"),
     "predict": ("fer_jax.commands.predict:main", "name the expression of every face in pictures and videos"),
     "publish": ("fer_jax.commands.publish:main", "make a model that comes with the package out of a run"),
+    "export": ("fer_jax.commands.export:main", "write a trained network to one ONNX or StableHLO file, and prove it"),
     "convert": ("fer_jax.commands.convert_weights:main", "convert published or own weights to start from"),
     "prepare": ("fer_jax.commands.prepare_data:main", "check a data set, draw a preview, write it as a TFDS dataset"),
     "compare": ("fer_jax.commands.compare:main", "compare two models on the same images, by McNemar's test"),

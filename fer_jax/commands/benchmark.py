@@ -9,6 +9,7 @@
                  value of config.model.depthwise_lowering that is fastest on this device
     frozen       the step that trains everything, the classifier alone, and the classifier on cached features
     dispatch     steps handed to the device one by one, and several at a time
+    exports      an ONNX export in onnxruntime beside the same network in JAX, one image at a time and in batches
 
 Faces are synthetic. Programs that are compared run in turn, round by round; the first round does not count, and the
 tables give the median with the lowest and the highest round. `--peer=torch` puts the same network in PyTorch and timm

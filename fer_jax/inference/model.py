@@ -43,6 +43,7 @@ class TrainedModel:
       config: the config it was trained with.
       class_names: the names of its outputs, in order.
       image_shape: (size, size) if it was trained on gray images, (size, size, 3) if on RGB, in pixels.
+      spec: the shapes and the computation of its network.
     """
 
     def __init__(self, path: str | Path):
@@ -55,8 +56,8 @@ class TrainedModel:
         self.image_shape = description.data.image_shape
         backbones = [backbone.spec for backbone in description.backbones]
         self._mesh = meshes.make_mesh()
-        self._spec = spec = model_spec(self.config, backbones, len(self.class_names))
-        self._graphdef, *model = model_definition(spec, meshes.replicated(self._mesh))
+        self.spec = model_spec(self.config, backbones, len(self.class_names))
+        self._graphdef, *model = model_definition(self.spec, meshes.replicated(self._mesh))
         self._params, self._batch_stats = saved.restore(*model)
         self._predictors: dict[tuple[bool, int], Predictor] = {}
 
@@ -134,7 +135,7 @@ class TrainedModel:
         def features(batch: np.ndarray) -> np.ndarray:
             return self._feature_predictor(self._params, self._batch_stats, self._on_devices(batch))
 
-        return self._by_batch(features, images, self._spec.num_features)
+        return self._by_batch(features, images, self.spec.num_features)
 
     def explain(self, image: Images, class_name: str | None = None) -> np.ndarray:
         """Return where in an image the model sees a class: Grad-CAM, float32 [size, size] from 0 to 1.

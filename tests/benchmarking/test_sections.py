@@ -184,3 +184,13 @@ def test_results_as_table_json_and_chart(tmp_path):
 def test_no_chart_without_bars(tmp_path):
     assert not render.write_chart(tmp_path / "chart.png", "tiny", [Section("checkpoint", "Checkpoint")])
     assert not (tmp_path / "chart.png").exists()
+
+
+def test_export_beside_jax(settings):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    settings.config.eval.batch_size = 1
+    section = SECTIONS["exports"](settings)
+    in_jax, in_onnxruntime = (section.speeds[f"{name}, batch 1"] for name in ("JAX", "onnxruntime"))
+    assert (in_jax.steps, in_jax.rounds) == (16, 1)
+    assert section.figures == {"onnxruntime beside JAX, batch 1 (ratio)": in_onnxruntime.median / in_jax.median}
