@@ -28,7 +28,7 @@ from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import add_notice, describe, open_run_folder, resumed_backbones, write_overviews
 from fer_jax.runs.metrics_log import MetricsLog
 from fer_jax.runs.record import CheckpointRecord, EpochResult, RunDescription, TrainResult, as_json
-from fer_jax.runs.warm_start import starting_backbones
+from fer_jax.runs.warm_start import StartingPoint, starting_point
 from fer_jax.runtime import processes
 from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.runtime.profiling import StepTrace
@@ -112,19 +112,23 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
     if config.eval.test_each_epoch and not len(data.test):
         raise InputError(f"config.eval.test_each_epoch=True: {data.source} has no test split; set it to False")
     # Only a new run needs its initial weights.
-    backbones = resumed_backbones(workdir, config, data) or starting_backbones(config, data.fingerprint())
+    resumed_from = resumed_backbones(workdir, config, data)
+    backbones, classifier = (
+        StartingPoint(resumed_from) if resumed_from else starting_point(config, data.fingerprint(), data.class_names)
+    )
     program = TrainProgram.build(config, DataShape.of(data), make_mesh(), [backbone.spec for backbone in backbones])
     description = describe(config, data, backbones, program.table.describe())
     steps_per_epoch, total_steps = program.steps_per_epoch, program.total_steps
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(open_run_folder(workdir, description))
+        description, changed = stack.enter_context(open_run_folder(workdir, description))
         watchdog = stack.enter_context(Watchdog(config.train.watchdog_minutes))
         checkpoints = stack.enter_context(Checkpoints(workdir))
 
         # ---- The state before the first step, or where an earlier command stopped; the data, on the devices.
         state = program.initial_state(
-            {backbone.spec.name: (backbone.params, backbone.batch_stats) for backbone in backbones if backbone.params}
+            {backbone.spec.name: (backbone.params, backbone.batch_stats) for backbone in backbones if backbone.params},
+            classifier,
         )
         overview = program.table.text(state_bytes(state.opt_state))
         _write_overviews(workdir, overview, state)
@@ -153,7 +157,8 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
         for line in (_headline(data, backbones, program, workdir), input_line, overview):
             progress.message(line)
         if resumed:
-            progress.message(f"resuming after step {run.step} of {total_steps}")
+            what_changed = f"; changed (before and now): {'; '.join(changed)}" if changed else ""
+            progress.message(f"resuming after step {run.step} of {total_steps}{what_changed}")
         else:
             log.write_text("config", f"```\n{to_json(config)}```")
         stopping = stack.enter_context(StopRequests())

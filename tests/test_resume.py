@@ -3,15 +3,17 @@
 import shutil
 import signal
 
+import msgspec
 import numpy as np
 import pytest
 
+from fer_jax.config.loading import to_json
 from fer_jax.errors import InputError
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runs.checkpoint import Checkpoints, find_model
-from fer_jax.runs.folder import run_description
+from fer_jax.runs.folder import open_run_folder, resumed_backbones, run_description
 from fer_jax.runs.metrics_log import MetricsLog
-from fer_jax.runs.record import as_json
+from fer_jax.runs.record import as_json, encode_description
 from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.train import train
 
@@ -221,6 +223,100 @@ def test_average_is_what_is_evaluated_and_kept(make_recipe_config, faces, read_c
         assert np.mean(probabilities.argmax(axis=1) == labels) == entry.validation_accuracy
         loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
         np.testing.assert_allclose(loss, entry.validation_loss, rtol=1e-5)
+
+
+def test_more_epochs_are_the_same_run(whole_run, make_tiny_config, faces, assert_same_run, tmp_path, capsys):
+    """With a constant rate: to the bit as one that had them from the start; the record says what was changed."""
+    config = make_tiny_config()
+    config.train.epochs = 2
+    train(config, faces, tmp_path)
+    config.train.epochs = 3
+    config.train.watchdog_minutes = 5.0
+    capsys.readouterr()
+    train(config, faces, tmp_path)
+    changed = ("train.epochs: 2 and 3", "train.watchdog_minutes: 30.0 and 5.0")
+    said = f"resuming after step 8 of 12; changed (before and now): {'; '.join(changed)}\n"
+    assert said in capsys.readouterr().out
+    assert_same_run(tmp_path, whole_run[0])
+    description = run_description(tmp_path)
+    assert description.parsed_config().train.epochs == 3
+    assert as_json(description)["changes"] == [{"step": 8, "changed": changed}]
+    assert find_model(tmp_path / "checkpoints" / "last").record.description == description
+
+
+def test_results_do_not_depend_on_what_may_change(
+    whole_run, make_tiny_config, faces, read_checkpoint, tmp_path, monkeypatch
+):
+    """But for rounding."""
+    with monkeypatch.context() as patch:
+        stop_at(6, signal.SIGTERM, patch)
+        with pytest.raises(Preempted):
+            train(make_tiny_config(), faces, tmp_path)
+    config = make_tiny_config()
+    config.eval.batch_size = 8
+    config.train.log_every_steps = 2
+    config.train.checkpoint_every_steps = 3
+    config.model.rematerialise = True
+    config.data.input = "streaming"
+    result = train(config, faces, tmp_path)
+    ours, theirs = (read_checkpoint(run / "checkpoints" / "last", "model") for run in (tmp_path, whole_run[0]))
+    for path, leaf in theirs.items():
+        np.testing.assert_allclose(ours[path], leaf, rtol=1e-3, atol=1e-5, err_msg=path)
+    for entry, expected in zip(result.history, whole_run[1].history, strict=True):
+        assert entry.train_loss == pytest.approx(expected.train_loss, rel=1e-4)
+        assert entry.validation_loss == pytest.approx(expected.validation_loss, rel=1e-4)
+
+
+def resumes(workdir, config, data):
+    return resumed_backbones(workdir, config, data) is not None
+
+
+@pytest.fixture
+def copied_run(whole_run, tmp_path):
+    """Changes the config of a copy of `whole_run`, and returns its folder."""
+
+    def copy(change):
+        workdir = tmp_path / "copy"
+        shutil.copytree(whole_run[0], workdir)
+        description = run_description(workdir)
+        config = description.parsed_config()
+        change(config)
+        changed = msgspec.structs.replace(description, config=to_json(config))
+        (workdir / "run.json").write_text(encode_description(changed))
+        return workdir
+
+    return copy
+
+
+def test_other_epochs_where_the_rate_depends_on_them_are_refused(copied_run, make_tiny_config, faces):
+    workdir = copied_run(lambda config: config.optimizer.update(schedule="cosine"))
+    config = make_tiny_config()
+    config.optimizer.schedule = "cosine"
+    assert resumes(workdir, config, faces)
+    config.train.epochs = 5
+    with pytest.raises(InputError, match=rf"epochs=5, but .* has 3, .*cosine.*--config\.init_from={workdir} starts"):
+        resumes(workdir, config, faces)
+
+
+def test_fewer_epochs_than_taken_are_refused(copied_run, make_tiny_config, faces):
+    workdir = copied_run(lambda config: config.train.update(epochs=9))
+    config = make_tiny_config()
+    assert resumes(workdir, config, faces)  # all three epochs are done
+    config.train.epochs = 2
+    with pytest.raises(InputError, match=r"has taken 12 steps, 3 epochs; give at least 3"):
+        resumes(workdir, config, faces)
+
+
+def test_another_config_may_begin_where_nothing_was_saved(whole_run, make_tiny_config, faces, tmp_path):
+    """Of a batch that did not fit into memory, `run.json` is left, and perhaps lines of the log."""
+    for name in ("run.json", "metrics.jsonl"):
+        shutil.copy(whole_run[0] / name, tmp_path / name)
+    config = make_tiny_config()
+    config.train.batch_size = 8
+    description = msgspec.structs.replace(run_description(tmp_path), config=to_json(config))
+    with open_run_folder(tmp_path, description):
+        pass
+    assert run_description(tmp_path) == description
 
 
 def test_signals_of_schedulers_and_lost_terminals_may_come_more_than_once():

@@ -23,6 +23,13 @@ RUN = {
         Rule("keras, torchvision, timm:NAME, scratch, checkpoints, or the path of a converted file", bool),
         "What the backbones start from.",
     ),
+    "init_from": Key(
+        None,
+        none_or(str, "the folder of a run or of a checkpoint", bool),
+        "The run or checkpoint of the same network that a new run starts from whole, with its classifier, in place "
+        "of `init`: its best epoch, or RUN/checkpoints/last.",
+        kind=str,
+    ),
 }
 
 BACKBONE_CHECKPOINTS = {

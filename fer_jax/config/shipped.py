@@ -28,14 +28,12 @@ def config_file(text: str) -> Path:
     Raises:
       InputError: there is neither; with the names of the shipped configs and their folder.
     """
-    path = user_path(text, f"--config={text}:")
+    names = shipped_names()
+    known = f"; {shipped_folder()} has {', '.join(names)}"
+    path = user_path(text, f"--config={text}:", known)
     if path.is_file():
         return path
-    names = shipped_names()
     name = text.removeprefix("configs/").removesuffix(".py")
     if name in names:
         return shipped_folder() / f"{name}.py"
-    raise InputError(
-        f"--config={text}: no such file, nor a config of this name; {shipped_folder()} has {', '.join(names)}"
-        f"{nearest(name, names)}"
-    )
+    raise InputError(f"--config={text}: no such file, nor a config of this name{known}{nearest(name, names)}")

@@ -261,6 +261,16 @@ def holds_state(workdir: Path) -> bool:
     return bool(_steps(workdir / _LAST))
 
 
+def holds_checkpoint(workdir: Path) -> bool:
+    """Tell whether the run's folder `workdir` holds any checkpoint, whole or damaged."""
+    return holds_state(workdir) or bool(_steps(workdir / _BEST))
+
+
+def newest_step(workdir: Path) -> int:
+    """Return the step of the newest state in the run's folder `workdir`, whole or damaged; 0 if there is none."""
+    return max(_steps(workdir / _LAST), default=0)
+
+
 def _steps(folder: Path) -> list[int]:
     """The steps of the checkpoints in `folder`, oldest first."""
     if not folder.is_dir():

@@ -12,18 +12,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
 from ml_collections import ConfigDict
 
 import fer_jax
-from fer_jax.config.loading import differences, to_json
+from fer_jax.config.loading import to_json
 from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.errors import InputError
 from fer_jax.pretrained.initial import InitialBackbone
-from fer_jax.runs.checkpoint import CHECKPOINTS, holds_state
+from fer_jax.runs.changes import accepted_changes
+from fer_jax.runs.checkpoint import CHECKPOINTS, holds_checkpoint, holds_state, newest_step
 from fer_jax.runs.metrics_log import FILE_NAME as METRICS
 from fer_jax.runs.metrics_log import TENSORBOARD_FOLDER
 from fer_jax.runs.record import (
     BackboneRecord,
+    ConfigChange,
     DataRecord,
     ParameterRow,
     RunDescription,
@@ -42,9 +45,6 @@ _PARAMETERS = "parameters.txt"
 _NOTICES = "notices.txt"
 # Beside the description and the lock; any other file in the folder is none of the run's business.
 _OF_A_RUN = (CHECKPOINTS, METRICS, TENSORBOARD_FOLDER, PROFILE_FOLDER, _WHAT_TRAINS, _PARAMETERS, _NOTICES)
-# What may change between two commands of one run: no result depends on it, or on more than the content of the file that
-# it names, which is in the fingerprint of the data.
-_WITHOUT_EFFECT = ("train.checkpoint_every_steps", "train.watchdog_minutes", "data.votes")
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -106,28 +106,39 @@ def resumed_backbones(workdir: Path, config: ConfigDict, data: Dataset) -> tuple
 
 
 @contextlib.contextmanager
-def open_run_folder(workdir: Path, description: RunDescription) -> Iterator[None]:
+def open_run_folder(workdir: Path, description: RunDescription) -> Iterator[tuple[RunDescription, tuple[str, ...]]]:
     """Makes `workdir` the folder of the run `description`, or checks that it already is, and holds it for the block.
+
+    Yields the description with what this command and earlier ones have changed in the config of the run, and the
+    changes of this command (`accepted_changes`); in processes other than the main one, `description` and no changes.
 
     The hold is a lock of the operating system's on `run.lock`, gone with the process however that ends.
 
-    Raises `InputError`, and changes nothing, if the folder holds another run, or anything else, if another process
-    trains in it, or if it cannot be written. So does any `OSError` inside the block, as from a full disk.
+    Raises `InputError`, and changes nothing, if the folder holds another run, or anything that a run would replace, if
+    another process trains in it, or if it cannot be written. So does any `OSError` inside the block, as from a full
+    disk.
     """
     content = {"config": description.config, "data": description.data.fingerprint}
     processes.wait_for_all("has read the data")
     processes.check_equal(json.dumps(content), "config and data")
     lock: list[TextIO] = []
+    opened = [(description, ())]
 
     def claim() -> int:
-        _check_content(workdir, description)
+        _changes(workdir, description)
         workdir.mkdir(parents=True, exist_ok=True)
         lock.append(_lock(workdir))
         # Once more: until the lock was held, another process may have begun a run.
-        _check_content(workdir, description)
+        changed = _changes(workdir, description)
+        resumed = description
+        if holds_state(workdir):
+            earlier = run_description(workdir).changes
+            now = (ConfigChange(step=newest_step(workdir), changed=changed),) if changed else ()
+            resumed = msgspec.structs.replace(description, changes=(*earlier, *now))
         # Until a state is saved, the run begins anew, perhaps from other initial weights.
-        if not holds_state(workdir):
-            files.write_text(workdir / _DESCRIPTION, encode_description(description))
+        if changed or not holds_state(workdir):
+            files.write_text(workdir / _DESCRIPTION, encode_description(resumed))
+        opened.append((resumed, changed))
         return 0
 
     def claim_if_writable() -> int:
@@ -137,7 +148,7 @@ def open_run_folder(workdir: Path, description: RunDescription) -> Iterator[None
     try:
         processes.on_main(claim_if_writable)
         with _written_below(workdir):
-            yield
+            yield opened[-1]
     finally:
         for file in lock:
             file.close()
@@ -160,18 +171,27 @@ def _no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
-def _check_content(workdir: Path, description: RunDescription) -> None:
+def _changes(workdir: Path, description: RunDescription) -> tuple[str, ...]:
+    """Check that `workdir` is free for the run `description`, or holds it; return what it changes in its config.
+
+    A run that has saved nothing yet is no loss: after a batch that did not fit into memory, another config may begin in
+    its place.
+    """
     place = workdir / _DESCRIPTION
     if place.is_file():
+        earlier = run_description(workdir)
+        if not holds_checkpoint(workdir):
+            return ()
         config, fingerprint = description.parsed_config(), description.data.fingerprint
-        _check_same(workdir, run_description(workdir), config, fingerprint, description.class_names)
-    elif workdir.exists() and not workdir.is_dir():
+        return _check_same(workdir, earlier, config, fingerprint, description.class_names)
+    if workdir.exists() and not workdir.is_dir():
         raise InputError(f"{workdir}: exists and is not a folder; give a new or empty one by --workdir")
-    elif found := [name for name in _OF_A_RUN if os.path.lexists(workdir / name)]:
+    if found := [name for name in _OF_A_RUN if os.path.lexists(workdir / name)]:
         raise InputError(
             f"{workdir}: is not the folder of a run, for it has no {_DESCRIPTION}, but holds what a run would replace "
             f"({', '.join(found)}); move that away, or give another --workdir"
         )
+    return ()
 
 
 def _lock(workdir: Path) -> TextIO:
@@ -215,14 +235,9 @@ def _written_below(workdir: Path) -> Iterator[None]:
 
 def _check_same(
     workdir: Path, earlier: RunDescription, config: ConfigDict, fingerprint: str, class_names: Sequence[str]
-) -> None:
-    changed = differences(earlier.parsed_config(), config)
-    changed = [line for line in changed if line.partition(":")[0] not in _WITHOUT_EFFECT]
-    if changed:
-        raise InputError(
-            f"{workdir}: holds a run of another config, which differs in {'; '.join(changed)} (there and now); "
-            "give another --workdir or the same config"
-        )
+) -> tuple[str, ...]:
+    """Raise `InputError` unless this is the run of `earlier`; return what `config` changes in it."""
+    changed = accepted_changes(workdir, earlier, config, newest_step(workdir))
     # The same images may come from another place, so data are compared by content. Initial weights are not compared:
     # the config names them, and a checkpoint replaces them.
     for key, found, given in (
@@ -231,3 +246,4 @@ def _check_same(
     ):
         if found != given:
             raise InputError(f"{workdir}: holds a run with other {key}: {found}, now {given}; give another --workdir")
+    return changed

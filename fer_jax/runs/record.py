@@ -67,11 +67,19 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
         _check_splits("images", self.images)
 
 
+class ConfigChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a later command changed in the config of a run, from the step after `step` on: `KEY: BEFORE and AFTER`."""
+
+    step: Count
+    changed: tuple[str, ...]
+
+
 class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is a run of.
 
     `config` is the JSON text of `fer_jax.config.loading.to_json`. `split_roles` says for each role which split plays
-    it; `selected_on` is the role that picks the best epoch. The test split has no part in training.
+    it; `selected_on` is the role that picks the best epoch. The test split has no part in training. `config` is that of
+    the latest command, `changes` are those that earlier ones have seen.
     """
 
     fer_jax: str
@@ -82,6 +90,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     data: DataRecord
     backbones: Annotated[tuple[BackboneRecord, ...], msgspec.Meta(min_length=1)]
     parameters: tuple[ParameterRow, ...] = ()
+    changes: tuple[ConfigChange, ...] = ()
 
     def __post_init__(self):
         if not len(set(self.class_names)) == len(self.class_names) > 1:

@@ -1,17 +1,74 @@
-"""Backbones that start from a training run of one's own: the hybrid of networks trained on facial expressions."""
+"""What a new run starts from: single backbones or a whole model of an earlier run of one's own, or `config.init`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, shown
 from fer_jax.models.build import model_spec
 from fer_jax.pretrained.initial import InitialBackbone, initial_backbones
 from fer_jax.runs.checkpoint import SavedModel, find_model
 from fer_jax.runs.record import BackboneRecord
 from fer_jax.training.state import model_definition
+
+
+class StartingPoint(NamedTuple):
+    """The backbones of a new run, and the parameters of its classifier as NumPy arrays, or None for fresh ones."""
+
+    backbones: tuple[InitialBackbone, ...]
+    classifier: dict | None = None
+
+
+def starting_point(config: ConfigDict, data_fingerprint: str, class_names: Sequence[str]) -> StartingPoint:
+    """The whole model of `config.init_from` if that is given, or else `starting_backbones` and a fresh classifier.
+
+    A whole model is what `find_model` finds, averaged where its run averaged; the images may have another size.
+    `class_names` are those of this run's data.
+
+    Raises `InputError` as `starting_backbones` does, and if the checkpoint of `config.init_from` is missing, damaged or
+    one of another network or of other classes.
+    """
+    if config.init_from is None:
+        return StartingPoint(starting_backbones(config, data_fingerprint))
+    key = f"config.init_from={config.init_from}"
+    if given := [name for name, place in config.backbone_checkpoints.items() if place is not None]:
+        raise InputError(
+            f"{key}: is the whole model already, so config.backbone_checkpoints.{given[0]} would have no effect; leave "
+            "one of the two out"
+        )
+    try:
+        saved = find_model(config.init_from)
+        description = saved.record.description
+        trained_config = description.parsed_config()
+        names = tuple(backbone.name for backbone in description.backbones)
+        for what, found, expected in (
+            ("the networks", names, tuple(config.model.backbones)),
+            ("config.model.hidden_units", trained_config.model.hidden_units, config.model.hidden_units),
+            ("config.model.pooling", trained_config.model.pooling, config.model.pooling),
+            ("the classes", description.class_names, tuple(class_names)),
+        ):
+            if found != expected:
+                raise InputError(
+                    f"a model of another form: {what} {shown(found, 200)}, expected {shown(expected, 200)}; for single "
+                    "backbones of it give --config.backbone_checkpoints.NAME=DIR"
+                )
+        variants = {backbone.name: backbone for backbone in description.backbones}
+        params, batch_stats = _restore(saved, trained_config, variants)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
+    backbones = (
+        InitialBackbone(
+            variants[name].spec,
+            params["backbones"][name],
+            batch_stats["backbones"][name],
+            f"whole model of {_origin(saved, variants[name], data_fingerprint)}",
+        )
+        for name in names
+    )
+    return StartingPoint(tuple(backbones), params["classifier"])
 
 
 def starting_backbones(config: ConfigDict, data_fingerprint: str) -> tuple[InitialBackbone, ...]:

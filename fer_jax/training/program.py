@@ -130,16 +130,20 @@ class TrainProgram:
             self.config.optimizer, self.schedule, self.table, epoch=epoch, steps_per_epoch=self.steps_per_epoch
         )
 
-    def initial_state(self, backbones: Mapping[str, tuple[dict, dict]] | None = None) -> TrainState:
+    def initial_state(
+        self, backbones: Mapping[str, tuple[dict, dict]] | None = None, classifier: dict | None = None
+    ) -> TrainState:
         """Return the state before the first step, on the devices of the mesh.
 
-        `backbones` gives parameters and running statistics by the name of a backbone; the rest of the network is
-        initialised from the seed of the config.
+        `backbones` gives parameters and running statistics by the name of a backbone, `classifier` the parameters of
+        the classifier; the rest of the network is initialised from the seed of the config.
         """
         params, batch_stats = create_model(self.spec, self.config.seed)
         for name, (backbone_params, backbone_stats) in (backbones or {}).items():
             params["backbones"][name] = backbone_params
             batch_stats["backbones"][name] = backbone_stats
+        if classifier is not None:
+            params["classifier"] = classifier
         return self.state_of(params, batch_stats)
 
     def state_of(self, params: dict, batch_stats: dict) -> TrainState:

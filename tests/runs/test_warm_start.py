@@ -10,8 +10,9 @@ from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runs.record import as_json, decode_record
-from fer_jax.runs.warm_start import starting_backbones
+from fer_jax.runs.warm_start import starting_backbones, starting_point
 from fer_jax.train import train
+from fer_jax.training.program import TrainProgram
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,49 @@ def test_frozen_hybrid_keeps_the_backbones_of_its_runs(run, make_tiny_config, da
     text = (tmp_path / "hybrid" / "freeze.txt").read_text()
     assert "classifier/**: train" in text
     assert "optimizer state: " in text
+
+
+def test_new_run_starts_from_a_whole_model(run, make_tiny_config, data, read_checkpoint, tmp_path, monkeypatch):
+    """Classifier included, at another size of the images too; it is a run of its own."""
+    workdir, _ = run
+    config = make_tiny_config()
+    config.train.epochs = 1
+    config.init_from = str(workdir)
+    initial_state, states = TrainProgram.initial_state, []
+
+    def noted(*arguments):
+        states.append(jax.device_get(initial_state(*arguments)))
+        return initial_state(*arguments)
+
+    monkeypatch.setattr(TrainProgram, "initial_state", noted)
+    result = train(config, data, tmp_path)
+    saved = read_checkpoint(workdir / "checkpoints" / "best", "model")
+    [state] = states
+    found = {f"model{jax.tree_util.keystr(p)}": x for p, x in jax.tree_util.tree_leaves_with_path(state.model())}
+    assert {path.replace("'", ""): x.tobytes() for path, x in found.items()} == {
+        path.replace("'", ""): x.tobytes() for path, x in saved.items()
+    }
+    origin = result.description.backbones[0].initial_weights
+    assert origin.startswith(f"whole model of checkpoint {workdir / 'checkpoints' / 'best'}")
+    assert len(result.history) == 1
+    config.model.input_size = 48
+    assert starting_point(config, "", data.class_names).classifier is not None
+
+
+def test_whole_model_of_another_form_is_refused(run, make_tiny_config, data, tmp_path):
+    def refuses(message, classes=data.class_names, **values):
+        config = make_tiny_config()
+        config.init_from = str(run[0])
+        config.update_from_flattened_dict(values.pop("changed", {}))
+        with pytest.raises(InputError, match=message):
+            starting_point(with_checkpoints(config, **values), "", classes)
+
+    refuses(r"the networks \('tiny',\), expected \('tiny', 'mini'\)", changed={"model.backbones": ("tiny", "mini")})
+    refuses(r"hidden_units \(16,\), expected \(8,\)", changed={"model.hidden_units": (8,)})
+    refuses("pooling 'avg', expected 'max'", changed={"model.pooling": "max"})
+    refuses("the classes .*, expected .'a', 'b'.", classes=("a", "b"))
+    refuses("no such folder", changed={"init_from": str(tmp_path / "nowhere")})
+    refuses(r"backbone_checkpoints\.tiny would have no effect", tiny=str(run[0]))
 
 
 def test_what_does_not_fit_is_refused(run, make_tiny_config, tmp_path):
