@@ -240,7 +240,7 @@ def test_more_epochs_are_the_same_run(whole_run, make_tiny_config, faces, assert
     assert_same_run(tmp_path, whole_run[0])
     description = run_description(tmp_path)
     assert description.parsed_config().train.epochs == 3
-    assert as_json(description)["changes"] == [{"step": 8, "changed": changed}]
+    assert [(change.step, change.changed) for change in description.changes] == [(8, changed)]
     assert find_model(tmp_path / "checkpoints" / "last").record.description == description
 
 
