@@ -215,7 +215,7 @@ def test_list_names_every_source(run):
     assert all((source.flavour, source.architecture) in CONVENTIONS for source in SOURCES.values())
 
 
-def test_verify_prints_the_classes_of_an_image(run, script, timm_state, tmp_path, monkeypatch):
+def test_verify_prints_the_classes_of_an_image(run, timm_state, tmp_path, monkeypatch):
     safetensors.numpy.save_file(timm_state, tmp_path / "in.safetensors")
     out = tmp_path / "out.safetensors"
     run("--file", tmp_path / "in.safetensors", "--arch", "mobilenet_v2", "--flavour", "timm", "--out", out)
