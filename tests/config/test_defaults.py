@@ -11,6 +11,7 @@ from fer_jax.config.keys import Key, Rule, number
 from fer_jax.errors import InputError
 
 IMPOSSIBLE = {
+    "init_from": 3,
     "seed": -1,
     "init": "",
     "backbone_checkpoints.efficientnet_b0": "",
