@@ -10,8 +10,8 @@ source "$(dirname "$0")/environment.sh" "[test]"
 if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "$@"
 fi
-.venv/bin/python -m pytest -n 2 --dist loadfile
+.venv/bin/python -m pytest
 # What touches Flax modules once more in NNX's coming tree mode, where modules are plain pytrees.
-NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false .venv/bin/python -m pytest -n 2 --dist loadfile \
+NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false .venv/bin/python -m pytest \
     tests/models tests/pretrained/test_keras.py tests/pretrained/test_torch_weights.py \
     tests/pretrained/test_initial.py tests/training/test_step.py tests/test_every_config.py
