@@ -8,9 +8,8 @@ and its card NAME.md into fer_jax/zoo/models, from where zoo:NAME loads it. The 
 import argparse
 from pathlib import Path
 
-from fer_jax.data.options import FolderOptions
-from fer_jax.data.sources import load
 from fer_jax.errors import exit_on_input_error
+from fer_jax.evaluation.data_for_model import load_for
 from fer_jax.inference.model import TrainedModel
 from fer_jax.publishing.publish import evaluate_by_command, publish
 from fer_jax.runtime.compile_cache import enable_compile_cache
@@ -37,14 +36,7 @@ def main() -> None:
     keep_freed_memory()
     enable_compile_cache()
     model = TrainedModel(args.run)
-    folder = FolderOptions(
-        image_size=model.image_shape[0],
-        colour=len(model.image_shape) == 3,
-        class_names=model.class_names,
-        input=model.config.data.input,
-    )
-    fraction = model.config.data.validation_fraction
-    data = load(args.data, validation_fraction=fraction, seed=model.config.seed, folder=folder)
+    data = load_for(model, args.data)
     command = f"fer-jax publish runs/{args.run.resolve().name} {args.name} --data={Path(args.data).name}"
     places = {"folder": args.folder, "report": args.report}
     for path in publish(model, args.name, data, evaluate=evaluate_by_command(args.data), command=command, **places):

@@ -9,14 +9,13 @@ import numpy as np
 from PIL import Image
 
 from fer_jax.config.loading import to_json
-from fer_jax.data.folder_reader import FolderOptions
 from fer_jax.data.image_files import ImageFiles
-from fer_jax.data.sources import load
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.deployment.metadata import ExportMetadata
 from fer_jax.deployment.network import ExportNetwork
 from fer_jax.deployment.proof import NUM_IMAGES, ProofImages, prove
 from fer_jax.errors import InputError
+from fer_jax.evaluation.data_for_model import load_for
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime.files import replace_file, write_text
 
@@ -113,14 +112,7 @@ def images_of_source(source: str, model: TrainedModel) -> ProofImages:
 
     `source` is as for training. Raises `InputError` if its images or classes are not those of the model.
     """
-    folder = FolderOptions(
-        image_size=model.image_shape[0],
-        colour=len(model.image_shape) == 3,
-        class_names=model.class_names,
-        input=model.config.data.input,
-    )
-    fraction = model.config.data.validation_fraction
-    data = load(source, validation_fraction=fraction, seed=model.config.seed, folder=folder)
+    data = load_for(model, source)
     if data.class_names != model.class_names:
         raise InputError(
             f"{source}: has the classes {', '.join(data.class_names)}; the model was trained for "
