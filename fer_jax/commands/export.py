@@ -5,12 +5,12 @@ fresh process, on 512 images, and compared with the network; FILE.proof.json has
 """
 
 import argparse
-from pathlib import Path
 
 from fer_jax.deployment.export import SUFFIXES, check_request, drawn_images, export_model, images_of_source
 from fer_jax.errors import exit_on_input_error
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.user_path import PathArgument, SourceArgument
 
 
 @exit_on_input_error
@@ -18,17 +18,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--model", required=True, type=Path, help="a run's folder (its best epoch), or a checkpoint")
+    parser.add_argument(
+        "--model", required=True, action=PathArgument, help="a run's folder, a checkpoint, a model's file, or zoo:NAME"
+    )
     parser.add_argument("--format", required=True, choices=tuple(SUFFIXES))
-    parser.add_argument("--out", required=True, type=Path, help="the file to write; replaced if it exists")
-    parser.add_argument("--data", help="labelled images for the proof, as for train.py; without it, faces are drawn")
+    parser.add_argument("--out", required=True, action=PathArgument, help="the file to write; replaced if it exists")
+    parser.add_argument(
+        "--data",
+        action=SourceArgument,
+        help="labelled images for the proof, as for train.py; without it, faces are drawn",
+    )
+    parser.add_argument("--split", choices=("test", "validation"), default="test", help="of --data (default: test)")
     parser.add_argument("--storage", default="float32", choices=("float32", "float16"), help="kernels in an ONNX file")
     args = parser.parse_args()
 
     check_request(args.format, args.out, args.storage)
     enable_compile_cache()
     model = TrainedModel(args.model)
-    sample = images_of_source(args.data, model) if args.data else drawn_images(model.image_shape)
+    sample = images_of_source(args.data, args.split, model) if args.data else drawn_images(model.image_shape)
     proof = export_model(model, args.format, args.out, sample, storage=args.storage)
     print(
         f"proved on {proof['images']}, in a process without this package: largest difference of a probability "

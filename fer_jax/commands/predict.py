@@ -42,8 +42,9 @@ def main() -> int:
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="what to predict")
     parser.add_argument(
         "--model",
-        help="a run's folder, zoo:NAME, a .safetensors or an exported .onnx file; default: the smallest that fer_jax "
-        "comes with",
+        action=PathArgument,
+        help="a run's folder, zoo:NAME, a .safetensors file, or an exported .onnx or .stablehlo file; default: the "
+        "smallest that fer_jax comes with",
     )
     parser.add_argument(
         "--faces",
@@ -94,7 +95,7 @@ def predict(args: argparse.Namespace, listed: TextIO) -> int:
         from fer_jax.detection.centerface import FaceDetector
 
         detect = FaceDetector(args.min_score, threads=1)
-    classifier = load_classifier(args.model or default_name(), args.batch_size)
+    classifier = load_classifier(str(args.model or default_name()), args.batch_size)
     prediction = Prediction(
         find_sources(args.inputs, listed),
         classifier,

@@ -15,7 +15,7 @@ from fer_jax.deployment.metadata import ExportMetadata
 from fer_jax.deployment.network import ExportNetwork
 from fer_jax.deployment.proof import NUM_IMAGES, ProofImages, prove
 from fer_jax.errors import InputError
-from fer_jax.evaluation.data_for_model import load_for
+from fer_jax.evaluation.data_for_model import data_for
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime.files import replace_file, write_text
 
@@ -107,21 +107,15 @@ def drawn_images(image_shape: tuple[int, ...]) -> ProofImages:
     return ProofImages(images, None, f"{NUM_IMAGES} drawn faces")
 
 
-def images_of_source(source: str, model: TrainedModel) -> ProofImages:
-    """Return up to `NUM_IMAGES` labelled images of a data set, evenly from its test split, or validation without one.
+def images_of_source(source: str, split: str, model: TrainedModel) -> ProofImages:
+    """Return up to `NUM_IMAGES` labelled images, evenly from the split of a data set, named as for training.
 
-    `source` is as for training. Raises `InputError` if its images or classes are not those of the model.
+    Raises `InputError` if its images or classes are not those of the model, or if the split is empty.
     """
-    data = load_for(model, source)
-    if data.class_names != model.class_names:
-        raise InputError(
-            f"{source}: has the classes {', '.join(data.class_names)}; the model was trained for "
-            f"{', '.join(model.class_names)}"
-        )
+    data = data_for(model, source, split)
     if data.image_shape != model.image_shape:
         raise InputError(f"{source}: has images of {data.image_shape} pixels; the model takes {model.image_shape}")
-    name = "test" if len(data.test) else "validation"
-    split = data.split(name)
-    chosen = np.linspace(0, len(split) - 1, min(NUM_IMAGES, len(split))).round().astype(int)
-    images = split.images.subset(chosen).read() if isinstance(split.images, ImageFiles) else split.images[chosen]
-    return ProofImages(images, split.labels[chosen], f"{len(chosen)} of {data.source}, {data.describe_split(name)}")
+    found = data.split(split)
+    chosen = np.linspace(0, len(found) - 1, min(NUM_IMAGES, len(found))).round().astype(int)
+    images = found.images.subset(chosen).read() if isinstance(found.images, ImageFiles) else found.images[chosen]
+    return ProofImages(images, found.labels[chosen], f"{len(chosen)} of {data.source}, {data.describe_split(split)}")

@@ -22,6 +22,7 @@ from fer_jax.inference.temperature import tempered
 from fer_jax.models.build import model_spec
 from fer_jax.runs.temperature import StoredTemperature, read_temperature, store_temperature
 from fer_jax.runtime import sharding as meshes
+from fer_jax.runtime.user_path import user_path
 from fer_jax.training.state import model_definition
 from fer_jax.zoo import shipped
 from fer_jax.zoo.model_file import ModelFile, read_model_file
@@ -215,8 +216,12 @@ def open_saved(path: str | Path) -> "SavedModel | ModelFile":
     """
     if str(path).startswith(shipped.PREFIX):
         return read_model_file(shipped.shipped_file(str(path)))
-    if Path(path).suffix == ".safetensors":
-        return read_model_file(Path(path))
+    expected = "expected a run's folder, a .safetensors file, or zoo:NAME"
+    place = user_path(path, f"{path}:", f"; {expected}")
+    if place.suffix == ".safetensors":
+        return read_model_file(place)
+    if place.is_file():
+        raise InputError(f"{place}: is a file; {expected} (an exported file is for fer-jax predict)")
     # Orbax takes a second to import: a model in one file does without.
     from fer_jax.runs.checkpoint import find_model
 

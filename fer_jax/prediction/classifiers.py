@@ -1,11 +1,9 @@
-"""The network that judges the faces: a trained model through JAX, or an exported file through onnxruntime alone."""
+"""The network that judges the faces: a trained model through JAX, or an exported file."""
 
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-
-from fer_jax.errors import InputError
 
 
 class Classifier(Protocol):
@@ -42,21 +40,44 @@ class JaxClassifier:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities float32 [n, classes] of at most `batch_size` images (see `Classifier`)."""
-        n = len(images)
-        padding = [(0, self._batch_size - n)] + [(0, 0)] * (images.ndim - 1)
-        return self._temper(self._model.probabilities(np.pad(images, padding))[:n])
+        return self._temper(self._model.probabilities(_padded(images, self._batch_size))[: len(images)])
+
+
+class StablehloClassifier:
+    """A StableHLO file of `fer-jax export`, through JAX alone; compiled once, as `JaxClassifier` is."""
+
+    def __init__(self, path: str, batch_size: int):
+        from fer_jax.deployment.stablehlo import StablehloModel
+        from fer_jax.runtime.compile_cache import enable_compile_cache
+
+        enable_compile_cache()
+        self._model = StablehloModel(path)
+        self._batch_size = batch_size
+        self.class_names = self._model.class_names
+        self.image_shape = self._model.image_shape
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities float32 [n, classes] of at most `batch_size` images (see `Classifier`)."""
+        return self._model.predict(_padded(images, self._batch_size), self._batch_size)[: len(images)]
+
+
+def _padded(images: np.ndarray, number: int) -> np.ndarray:
+    return np.pad(images, [(0, number - len(images))] + [(0, 0)] * (images.ndim - 1))
 
 
 def load_classifier(name: str, batch_size: int) -> Classifier:
-    """Return the classifier that `name` stands for: a run's folder, `zoo:NAME`, a .safetensors or an .onnx file.
+    """Return the classifier that `name` stands for.
+
+    It is a run's folder, `zoo:NAME`, a model's file (.safetensors), or an exported file (.onnx or .stablehlo), of which
+    an .onnx file needs onnxruntime and no JAX.
 
     Raises `InputError` for what is none of these.
     """
-    if Path(name).suffix == ".onnx":
-        try:
-            from fer_jax.deployment.onnx_model import OnnxModel
-        except ModuleNotFoundError as error:
-            raise InputError(f"{name}: this version of fer_jax reads no ONNX files; give a run's folder") from error
+    suffix = Path(name).suffix
+    if suffix == ".stablehlo":
+        return StablehloClassifier(name, batch_size)
+    if suffix == ".onnx":
+        from fer_jax.deployment.onnx_model import OnnxModel
 
         return OnnxModel(name)
     return JaxClassifier(name, batch_size)

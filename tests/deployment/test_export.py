@@ -1,16 +1,20 @@
 """An export proves itself before it gets its name, and says what is wrong with a file that it cannot read."""
 
 import json
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 import onnx
 
+import fer_jax
 from fer_jax.deployment import export
 from fer_jax.deployment.export import check_request, drawn_images, export_model, images_of_source
 from fer_jax.deployment.onnx_graph import onnx_model
@@ -18,6 +22,7 @@ from fer_jax.deployment.onnx_model import OnnxModel
 from fer_jax.deployment.proof import ProofImages, prove
 from fer_jax.deployment.stablehlo import StablehloModel
 from fer_jax.errors import InputError
+from fer_jax.prediction.classifiers import load_classifier
 
 OPENERS = {"onnx": OnnxModel, "stablehlo": StablehloModel}
 
@@ -39,6 +44,32 @@ def test_export_predicts_as_its_run_does(exported, trained, faces, kind):
     assert proof["accuracy_of_file"] == np.mean(expected.argmax(1) == faces.test.labels)
     assert (proof["number_of_images"], proof["top1_agreement"]) == (17, 1)
     assert proof["max_absolute_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("kind", OPENERS)
+def test_faces_are_judged_by_an_exported_file(exported, trained, faces, kind):
+    images = faces.test.images[:5]
+    classifier = load_classifier(str(exported[kind][0]), batch_size=8)
+    assert (classifier.class_names, classifier.image_shape) == (trained.class_names, (48, 48))
+    np.testing.assert_allclose(classifier.predict(images), trained.probabilities(images), atol=1e-5)
+
+
+def test_onnx_file_predicts_without_jax(exported, trained, faces, tmp_path):
+    """In a fresh process, in which importing JAX and what training needs fails."""
+    Image.fromarray(faces.test.images[0]).save(tmp_path / "face.png")
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(('jax', 'jaxlib', 'flax', 'optax', 'orbax', 'onnx')); "
+        "from fer_jax.commands.predict import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, "face.png", "--faces=whole", f"--model={exported['onnx'][0]}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    found = list(json.loads(done.stdout)["probabilities"].values())
+    np.testing.assert_allclose(found, trained.probabilities(faces.test.images[0])[0], atol=1e-4)
+
+
+def test_exported_file_is_no_checkpoint(exported):
+    with pytest.raises(InputError, match=r"model\.onnx: is a file; expected a run's folder"):
+        fer_jax.load(exported["onnx"][0])
 
 
 def test_temperature_of_the_run_is_inside(trained, faces, tmp_path, monkeypatch):
@@ -170,7 +201,7 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
 def test_images_of_the_proof(trained):
     drawn = drawn_images((30, 30, 3))
     assert (drawn.images.shape, drawn.images.dtype, drawn.labels) == ((512, 30, 30, 3), np.uint8, None)
-    labelled = images_of_source("synthetic:64", trained)
+    labelled = images_of_source("synthetic:64", "test", trained)
     assert (labelled.images.shape, labelled.labels.shape) == ((16, 48, 48), (16,))
     with pytest.raises(InputError, match="no such file or folder"):
-        images_of_source("nowhere", trained)
+        images_of_source("nowhere", "test", trained)
