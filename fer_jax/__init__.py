@@ -4,9 +4,9 @@ import importlib
 
 __version__ = "0.1.0"
 
-__all__ = ["load"]
+__all__ = ["InputError", "load"]
 
-_WHERE = {"load": "fer_jax.inference.model"}
+_WHERE = {"load": "fer_jax.inference.model", "InputError": "fer_jax.errors"}
 
 
 def __getattr__(name: str):
