@@ -12,6 +12,10 @@ COMMANDS = {
     "export": ("fer_jax.commands.export:main", "write a trained network to one ONNX or StableHLO file, and prove it"),
     "convert": ("fer_jax.commands.convert_weights:main", "convert published or own weights to start from"),
     "prepare": ("fer_jax.commands.prepare_data:main", "check a data set, draw a preview, write it as a TFDS dataset"),
+    "audit": (
+        "fer_jax.commands.audit:main",
+        "find images of one photograph within and across the splits of a data set",
+    ),
     "compare": ("fer_jax.commands.compare:main", "compare two models on the same images, by McNemar's test"),
     "compare-runs": ("fer_jax.commands.compare_runs:main", "draw the validation curves of runs side by side"),
     "reproduce": ("fer_jax.commands.reproduce_paper:main", "run the experiments of the paper's Table 3"),

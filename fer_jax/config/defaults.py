@@ -11,6 +11,7 @@ from fer_jax.config.keys import SWITCH, Key, Rule, none_or, number, one_of
 from fer_jax.data.classes import CLASSES
 from fer_jax.data.ferplus import VOTE_LABELS
 from fer_jax.data.resident import INPUTS
+from fer_jax.data.twins import DROPS
 from fer_jax.errors import InputError
 from fer_jax.models.convolutions.depthwise import LOWERING_FORMS, is_lowering
 from fer_jax.models.fernet import BACKBONES, POOLINGS
@@ -98,6 +99,18 @@ DATA = {
         8,
         Rule("7 or 8", lambda value: value in (7, 8)),
         "The seven classes of FER2013, or contempt as well; images that lose their label by it are left out.",
+    ),
+    "drop_twins": Key(
+        "none",
+        one_of(DROPS),
+        "Leaves out of training what is twin to an image of validation or test: alike to the pixel, or also `near`, "
+        "the same photograph otherwise. That is known of FER2013, and of what `twins` lists.",
+    ),
+    "twins": Key(
+        None,
+        none_or(str, "the path of a list of twins by fer-jax audit", bool),
+        "The near twins in data that are not FER2013, for `drop_twins`.",
+        kind=str,
     ),
 }
 

@@ -33,6 +33,10 @@ def _without_effect(config: ConfigDict, num_bytes: int) -> list[tuple[str, float
     if config.data.votes is None:
         no_votes = "config.data.votes names no file to take them from"
         found += [(f"data.{name}", config.data[name], no_votes) for name in ("vote_labels", "vote_classes")]
+    if config.data.drop_twins != "near":
+        found.append(
+            ("data.twins", config.data.twins, f"config.data.drop_twins={config.data.drop_twins} needs no list")
+        )
     names = config.model.backbones
     if not any(BACKBONES[name].drop_path for name in names):
         found.append(("model.drop_path", config.model.drop_path, f"no block of {', '.join(names)} is ever skipped"))

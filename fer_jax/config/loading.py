@@ -81,7 +81,8 @@ def load_config(arguments: Sequence[str]) -> ConfigDict:
 def _check_places(config: ConfigDict) -> None:
     """Refuse a place on another machine before any work; what is there is looked up where it is needed."""
     places = {f"backbone_checkpoints.{name}": place for name, place in config.backbone_checkpoints.items()}
-    places |= {"init": config.init, "init_from": config.init_from, "data.votes": config.data.votes}
+    places |= {"init": config.init, "init_from": config.init_from}
+    places |= {"data.votes": config.data.votes, "data.twins": config.data.twins}
     for key, value in places.items():
         for place in (value or "").split(","):
             refuse_elsewhere(place, f"config.{key}={value}")

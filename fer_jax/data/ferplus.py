@@ -60,7 +60,7 @@ def read_votes(path: str | Path, data: Dataset) -> Votes:
         of another split, or labels that agree with the votes no better than chance.
     """
     path = user_path(str(path), f"{path}:", "; expected the votes of FER+, Microsoft's fer2013new.csv")
-    if data.class_names != EXPRESSIONS:
+    if data.class_names not in (EXPRESSIONS, FERPLUS_CLASSES):
         raise InputError(
             f"{path}: FER+ has votes on the images of FER2013, with the classes {', '.join(EXPRESSIONS)}; "
             f"{data.source} has {', '.join(data.class_names)}"

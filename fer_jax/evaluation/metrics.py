@@ -138,6 +138,17 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     return float(interval.low), float(interval.high)
 
 
+def proportion(right: np.ndarray) -> dict:
+    """Return how many of `right`, bool [n], are true, as plain JSON values; accuracy and interval of none are None."""
+    n, correct = len(right), int(right.sum())
+    return {
+        "n": n,
+        "correct": correct,
+        "accuracy": correct / n if n else None,
+        "wilson_95": list(wilson_interval(correct, n)) if n else None,
+    }
+
+
 def classification_metrics(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> ClassificationMetrics:

@@ -35,6 +35,7 @@ def write_report(
     include_faces: bool = True,
     temperature: StoredTemperature | None = None,
     votes: tuple[np.ndarray, str] | None = None,
+    more: Sequence[Section] = (),
 ) -> list[Path]:
     """Write the report of `predictions` into the folder `out`, made if missing; return the files, `report.md` last.
 
@@ -47,7 +48,8 @@ def write_report(
     `history` is that of `fer_jax.runs.metrics_log.epoch_history`. `provenance` says where the numbers come from
     (data, split, checkpoint, ...) and is shown in its order. `temperature` is that of the model, whose calibration is
     shown before and after it; predictions.csv has the probabilities before it. `votes` are those of FER+ on
-    the images, int [n, 10] as in `fer_jax.data.ferplus.Votes`, and what they are called: for the label audit.
+    the images, int [n, 10] as in `fer_jax.data.ferplus.Votes`, and what they are called: for the label audit. `more`
+    are further sections, by what else is known of the data.
 
     Raises `InputError` if `out` cannot be a folder, `ValueError` if `images` do not go with the predictions, and what
     `classification_metrics` raises; all before anything is written.
@@ -70,7 +72,7 @@ def write_report(
         figures[_CURVES] = plots.training_curves_figure(history)
     if include_faces:
         figures[_SAMPLES] = plots.sample_grid_figure(images, predictions.labels, predictions.probabilities, class_names)
-    sections = [calibration_section(predictions, temperature)]
+    sections = [calibration_section(predictions, temperature), *more]
     if votes is not None:
         sections.append(label_audit_section(predictions.predicted, predictions.labels, *votes))
     for name in (_CURVES, _SAMPLES):

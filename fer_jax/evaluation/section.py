@@ -55,6 +55,17 @@ class Section:
         return lines
 
 
+def proportion_cells(found: Mapping) -> list[str]:
+    """Return the cells n, right, accuracy and interval of a `fer_jax.evaluation.metrics.proportion`."""
+    if not found["n"]:
+        return ["0", "0", "–", "–"]
+    interval = " to ".join(percent(bound) for bound in found["wilson_95"])
+    return [f"{found['n']:,}", f"{found['correct']:,}", percent(found["accuracy"]), interval]
+
+
+PROPORTION_HEADER = ("n", "Right", "Accuracy %", "95 % interval (Wilson)")
+
+
 def percent(fraction: float) -> str:
     """Return a fraction in percent with two digits."""
     return f"{100 * fraction:.2f}"

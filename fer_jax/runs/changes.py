@@ -8,13 +8,14 @@ from fer_jax.config.loading import differences
 from fer_jax.errors import InputError
 from fer_jax.runs.record import RunDescription
 
-# On the last three results depend to rounding at most. Of the file of votes only the content matters, which is in the
-# fingerprint of the data.
+# On the last three results depend to rounding at most. Of the files of votes and of twins only the content matters,
+# which shows in the fingerprint of the data.
 _WITHOUT_EFFECT = (
     "train.checkpoint_every_steps",
     "train.watchdog_minutes",
     "train.log_every_steps",
     "data.votes",
+    "data.twins",
     "data.workers",
     "data.input",
     "eval.batch_size",

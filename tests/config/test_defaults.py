@@ -27,6 +27,8 @@ IMPOSSIBLE = {
     "data.votes": "",
     "data.vote_labels": "plurality",
     "data.vote_classes": 6,
+    "data.drop_twins": "mirrored",
+    "data.twins": "",
     "augment.horizontal_flip": "often",
     "augment.rotation_range": 46.0,
     "augment.width_shift_range": 1.0,

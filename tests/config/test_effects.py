@@ -23,6 +23,7 @@ WITHOUT_EFFECT = [
     ({"data__workers": 2, "data__input": "streaming", "train__cached_views": 3}, r"workers=2: .*cached_views=3 reads"),
     ({"model__dropout": 0.5, "model__hidden_units": ()}, r"model\.dropout=0\.5: .*hidden_units=\(\) leaves no layer"),
     ({"data__vote_classes": 7}, r"data\.vote_classes=7: .*config\.data\.votes names no file"),
+    ({"data__twins": "twins.csv"}, r"data\.twins=twins\.csv: .*drop_twins=none needs no list"),
     ({"data__vote_labels": "majority"}, r"data\.vote_labels=majority: .*config\.data\.votes names no file"),
     ({"model__drop_path": 0.1, "model__backbones": ("mobilenet_v2",)}, r"model\.drop_path=0\.1: .* of mobilenet_v2"),
 ]
