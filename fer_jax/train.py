@@ -28,7 +28,7 @@ from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import add_notice, describe, open_run_folder, resumed_backbones, write_overviews
 from fer_jax.runs.metrics_log import MetricsLog
 from fer_jax.runs.record import CheckpointRecord, EpochResult, RunDescription, TrainResult, as_json
-from fer_jax.runs.warm_start import StartingPoint, starting_point
+from fer_jax.runs.warm_start import StartingPoint, random_and_frozen, starting_point
 from fer_jax.runtime import processes
 from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.runtime.profiling import StepTrace
@@ -152,9 +152,10 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
         trace = stack.enter_context(StepTrace(workdir, 0 if silent else profile_steps))
         batches = stack.enter_context(inputs.steps(run.step))
         in_flight = StepsInFlight()
-        for notice in checkpoints.notices:
+        for notice in (*checkpoints.notices, *random_and_frozen(backbones, program.table)):
             progress.message(f"warning: {notice}")
-        for line in (_headline(data, backbones, program, workdir), input_line, overview):
+        weights = [_class_weights(program)] if program.class_weights else []
+        for line in (_headline(data, backbones, program, workdir), input_line, *weights, overview):
             progress.message(line)
         if resumed:
             what_changed = f"; changed (before and now): {'; '.join(changed)}" if changed else ""
@@ -165,6 +166,8 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
 
         step_fn = None
         for epoch in range(len(run.history) + 1, config.train.epochs + 1):
+            if _stopped_early(run, config):
+                break
             # ---- Compile the step, at the start and where something more begins to train.
             if step_fn is None or epoch in program.table.phase_starts:
                 watchdog.beat(COMPILE_ALLOWANCE)
@@ -226,7 +229,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
             save(run, improved=improved)
             progress.epoch_line(_epoch_line(entry, improved))
         checkpoints.wait()
-        progress.message(_last_line(run, description))
+        progress.message(_last_line(run, description, config))
     return TrainResult(description, run.best, run.history)
 
 
@@ -347,9 +350,21 @@ def _paper_protocol(logits: np.ndarray | None, labels: np.ndarray) -> dict[str, 
     return {"paper_protocol_test_accuracy": float(np.mean(logits.argmax(axis=-1) == labels))}
 
 
-def _last_line(run: RunProgress, description: RunDescription) -> str:
+def _stopped_early(run: RunProgress, config: ConfigDict) -> bool:
+    """Whether `config.train.early_stopping_patience` ends the run here: a function of its history alone."""
+    patience = config.train.early_stopping_patience
+    return bool(patience and run.best) and len(run.history) - run.best.epoch >= patience
+
+
+def _last_line(run: RunProgress, description: RunDescription, config: ConfigDict) -> str:
+    early = ""
+    if len(run.history) < config.train.epochs:
+        early = (
+            f"finished after epoch {len(run.history)} of {config.train.epochs}: none of the last "
+            f"{config.train.early_stopping_patience} was better (config.train.early_stopping_patience); "
+        )
     return (
-        f"best epoch {run.best.epoch} of {len(run.history)}, by accuracy on "
+        f"{early}best epoch {run.best.epoch} of {len(run.history)}, by accuracy on "
         f"{description.split_roles['validation']}: {100 * run.best.validation_accuracy:.2f} %"
     )
 
@@ -364,6 +379,11 @@ def _headline(data: Dataset, backbones: Sequence[InitialBackbone], program: Trai
         f"{networks}, {parameters:,} parameters; {data.source}: {len(data.train):,} training and "
         f"{len(data.validation):,} validation images; {mesh.size} x {device.device_kind}; results in {workdir}"
     )
+
+
+def _class_weights(program: TrainProgram) -> str:
+    pairs = zip(program.data_shape.class_names, program.class_weights, strict=True)
+    return f"class weights of the training loss: {', '.join(f'{name} {weight:.3g}' for name, weight in pairs)}"
 
 
 def _epoch_line(entry: EpochResult, improved: bool) -> str:

@@ -88,6 +88,39 @@ def test_finished_run_is_left_as_it_is(whole_run, make_tiny_config, data, tmp_pa
     assert read_metrics(tmp_path / "copy") == read_metrics(workdir)
 
 
+def test_a_run_stops_early_after_epochs_without_a_better_one_and_is_then_finished(
+    whole_run, make_tiny_config, data, assert_same_run, tmp_path, capsys, monkeypatch
+):
+    """Whether it was interrupted just before its end or not, and the same command again says so."""
+    accuracies = iter([0.2, 0.5, 0.5, 0.4] * 2)
+    monkeypatch.setattr(
+        "fer_jax.train._validation_metrics",
+        lambda *_: {"validation_loss": 1.0, "validation_accuracy": next(accuracies)},
+    )
+    config = make_tiny_config()
+    config.train.epochs, config.train.early_stopping_patience = 9, 2
+    result = train(config, data, tmp_path / "run")
+    assert (len(result.history), result.best.epoch) == (4, 2)
+    assert find_model(tmp_path / "run").epoch == 2
+    before = read_metrics(tmp_path / "run")
+    capsys.readouterr()
+    assert train(config, data, tmp_path / "run").history == result.history
+    told = "finished after epoch 4 of 9: none of the last 2 was better (config.train.early_stopping_patience); best ep"
+    assert told in capsys.readouterr().out
+    assert read_metrics(tmp_path / "run") == before
+
+    def interrupted(run, config):
+        if len(run.history) == 3:
+            raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_jax.train._stopped_early", interrupted)
+        with pytest.raises(MemoryError):
+            train(config, data, tmp_path / "interrupted")
+    train(config, data, tmp_path / "interrupted")
+    assert_same_run(tmp_path / "interrupted", tmp_path / "run")
+
+
 def test_folder_of_another_run_is_refused(whole_run, make_tiny_config, data):
     workdir, _ = whole_run
     before = (workdir / "metrics.jsonl").read_bytes()

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from fer_jax.augment.affine import RANGES, Augmentation
+from fer_jax.config.class_weights import EXPECTED, parse_class_weights
 from fer_jax.config.keys import SWITCH, Key, Rule, none_or, number, one_of
 from fer_jax.data.classes import CLASSES
 from fer_jax.data.ferplus import VOTE_LABELS
@@ -189,12 +190,26 @@ TRAIN = {
         "0: every step augments and runs the backbones anew, as in the paper. K: frozen backbones see K views of an "
         "image before the first step, and their features are kept.",
     ),
+    "class_weights": Key(
+        None,
+        # `parse_class_weights` says what is wrong.
+        Rule(EXPECTED, lambda value: parse_class_weights(value) or value is None),
+        "How much the training loss of an example counts, by its label, scaled to a mean of 1 over the training "
+        "images; `balanced`: all classes together equally. Validation and test are never weighted.",
+        kind=object,
+    ),
     "label_smoothing": Key(
         0.0, number(0, 1, high_open=True), "The part of a label that is spread evenly over all classes."
     ),
     "mixup_alpha": Key(0.0, number(0), "Of the beta distribution that pairs of images are mixed by; 0: none are."),
     "ema_decay": Key(
         0.0, number(0, 1, high_open=True), "The decay of the averaged model that is evaluated and kept; 0: no average."
+    ),
+    "early_stopping_patience": Key(
+        0,
+        number(0),
+        "Epochs without a better validation accuracy after which a run is finished; 0: it takes all its epochs. The "
+        "best epoch is what evaluation takes anyway.",
     ),
     "log_every_steps": Key(50, number(1), "Steps between two lines of the metrics."),
     "checkpoint_every_steps": Key(
@@ -207,14 +222,23 @@ TRAIN = {
 }
 
 OPTIMIZER = {
-    "learning_rate": Key(1e-3, number(0, low_open=True), "Adam's; where it is scheduled, the highest."),
+    "name": Key(
+        "adam",
+        one_of(("adam", "sgd")),
+        "`adam` (with `weight_decay` AdamW), or `sgd` with Nesterov momentum, whose learning rate is larger, such as "
+        "0.01.",
+    ),
+    "learning_rate": Key(1e-3, number(0, low_open=True), "The optimizer's; where it is scheduled, the highest."),
+    "momentum": Key(0.9, number(0, 1, high_open=True), "Of `sgd`: the decay of its velocity; 0: none."),
     "schedule": Key(
         "constant",
         one_of(("constant", "cosine")),
         "The learning rate after the warm-up: `cosine` brings it to 0 at the end.",
     ),
     "warmup_epochs": Key(0.0, number(0), "Epochs in which the learning rate rises linearly from 0."),
-    "weight_decay": Key(0.0, number(0), "AdamW's decoupled decay of the kernels."),
+    "weight_decay": Key(
+        0.0, number(0), "Decay of the kernels: AdamW's decoupled one, and with `sgd` added to their gradient (L2)."
+    ),
     "gradient_clip_norm": Key(0.0, number(0), "The largest global norm of the gradient; 0: it is not clipped."),
 }
 
@@ -262,14 +286,17 @@ def default_config() -> ConfigDict:
     return config.lock()
 
 
-def flatten(config: ConfigDict) -> dict:
+def flatten(config: ConfigDict, section: str = "") -> dict:
     """Return all values of a config by dotted key, in sorted order."""
-    flat = {}
+    flat, known = {}, keys()
     for key, value in sorted(config.items()):
-        if isinstance(value, ConfigDict):
-            flat.update({f"{key}.{inner}": v for inner, v in flatten(value).items()})
+        name = f"{section}{key}"
+        if not isinstance(value, ConfigDict):
+            flat[name] = value
+        elif name in known:  # a dict, as a value
+            flat[name] = value.to_dict()
         else:
-            flat[key] = value
+            flat.update(flatten(value, f"{name}."))
     return flat
 
 

@@ -40,4 +40,11 @@ def _without_effect(config: ConfigDict, num_bytes: int) -> list[tuple[str, float
     names = config.model.backbones
     if not any(BACKBONES[name].drop_path for name in names):
         found.append(("model.drop_path", config.model.drop_path, f"no block of {', '.join(names)} is ever skipped"))
+    if config.optimizer.name != "sgd":
+        momentum = ("optimizer.momentum", config.optimizer.momentum)
+        found.append((*momentum, f"config.optimizer.name={config.optimizer.name} has moments of its own"))
+    patience = config.train.early_stopping_patience
+    if patience >= config.train.epochs:
+        reason = f"a run of {config.train.epochs} epochs (config.train.epochs) ends before"
+        found.append(("train.early_stopping_patience", patience, reason))
     return found

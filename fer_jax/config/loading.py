@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from fer_jax.config.defaults import check_config, default_config, flatten
+from fer_jax.config.defaults import check_config, default_config, flatten, keys
 from fer_jax.config.shipped import config_file, shipped_names
 from fer_jax.errors import InputError
 from fer_jax.runtime.user_path import refuse_elsewhere
@@ -39,11 +39,25 @@ _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or 
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
-    """Return a hint at the known keys of the same name in other sections, or else at the one whose spelling is near."""
+    """Return what is known of an unknown key: its meaning elsewhere, keys of its name, or the one of a near spelling."""
+    if inner := [name for name in known if name.startswith(f"{key}.")]:
+        return f" but a section; give one of its keys: {', '.join(f'config.{name}' for name in inner)}"
+    if hint := _KNOWN_ELSEWHERE.get(key.rpartition(".")[2]):
+        return f"; {hint}"
     names = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     names = names or difflib.get_close_matches(key, known, n=1, cutoff=_NEAR)
     return f"; did you mean {' or '.join(f'config.{name}' for name in names)}?" if names else ""
 
+
+_KNOWN_ELSEWHERE = {
+    "num_classes": "the number of classes comes from the data (config.data.classes)",
+    "early_stopping": "give the epochs to wait for a better one by config.train.early_stopping_patience",
+    "patience": "give the epochs to wait for a better one by config.train.early_stopping_patience",
+    "lr": "did you mean config.optimizer.learning_rate?",
+    "optimizer": "give its name by config.optimizer.name",
+    "image_size": "did you mean config.model.input_size, or of a folder's images config.data.image_size?",
+}
+"""Names that other trainers use, or that mean several things here, and what to give."""
 
 _NEAR = 0.85
 """The least similarity of a typing error: at less, sections have more in common than the names within them."""
@@ -119,7 +133,16 @@ def _line_in(error: Exception, path: str) -> int | None:
 
 def _override(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
     """Set in `config` what `--config.KEY=VALUE` say, by the types that it has; return what is no such argument."""
-    argv = ["", *arguments]
+    # Where None is possible, the type of a flag would not take the word for it. The last argument of a key counts.
+    optional = {key for key, declared in keys().items() if declared.kind}
+    argv = [""]
+    for argument in arguments:
+        key, _, value = argument.removeprefix("--config.").partition("=")
+        if key in optional and value == "None":
+            config.update_from_flattened_dict({key: None})
+            argv = [earlier for earlier in argv if not earlier.startswith(f"--config.{key}=")]
+        else:
+            argv.append(argument)
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)

@@ -14,6 +14,9 @@ from fer_jax.runtime.user_path import user_path
 LIBRARIES = ("keras", "torchvision")
 """Values of `config.init` that mean this library's weights of every backbone."""
 
+SCRATCH = "scratch"
+"""The origin of a fresh initialisation."""
+
 
 @dataclasses.dataclass(frozen=True)
 class InitialBackbone:
@@ -39,8 +42,8 @@ def initial_backbones(init: str, names: Sequence[str]) -> tuple[InitialBackbone,
 
     Raises `InputError` if a file is missing or damaged, and unless there are weights for each backbone and no other.
     """
-    if init == "scratch":
-        return tuple(InitialBackbone(BACKBONES[name], None, None, "scratch") for name in names)
+    if init == SCRATCH:
+        return tuple(InitialBackbone(BACKBONES[name], None, None, SCRATCH) for name in names)
     entries = _of_library(init, names) if init in LIBRARIES else init.split(",")
     places = [_place(init, entry.strip()) for entry in entries]
     found = [read_weights(place) for place in places]

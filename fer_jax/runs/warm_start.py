@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from fer_jax.errors import InputError, shown
 from fer_jax.models.build import model_spec
-from fer_jax.pretrained.initial import InitialBackbone, initial_backbones
+from fer_jax.params.trainable import TrainableTable
+from fer_jax.pretrained.initial import SCRATCH, InitialBackbone, initial_backbones
 from fer_jax.runs.checkpoint import SavedModel, find_model
 from fer_jax.runs.record import BackboneRecord
 from fer_jax.training.state import model_definition
@@ -100,6 +101,21 @@ def starting_backbones(config: ConfigDict, data_fingerprint: str) -> tuple[Initi
     if rest:
         found |= {backbone.spec.name: backbone for backbone in initial_backbones(config.init, rest)}
     return tuple(found[name] for name in names)
+
+
+def random_and_frozen(backbones: Sequence[InitialBackbone], table: TrainableTable) -> list[str]:
+    """Return a line for each backbone that starts from scratch and never trains, in part or as a whole."""
+    notices = []
+    for backbone in backbones:
+        name = backbone.spec.name
+        paths = [path for path in table.row_of if path[:2] == ("backbones", name)]
+        frozen = [path for path in paths if not table.ever_trains(path)]
+        if backbone.origin == SCRATCH and frozen:
+            notices.append(
+                f"{name} starts from scratch and {len(frozen)} of its {len(paths)} parameters are frozen: they stay "
+                "random numbers; give weights by --config.init, or let them train by --config.train.parameters"
+            )
+    return notices
 
 
 def _from_checkpoint(name: str, place: str, config: ConfigDict, data_fingerprint: str) -> InitialBackbone:

@@ -1,6 +1,7 @@
 """The optimizer and its learning rate schedule, from the config and the table of what trains."""
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -31,10 +32,11 @@ def make_optimizer(
     """Return the optimizer of `epoch` (from 1) over all parameters, by the table of what trains.
 
     It is `optax.partition` over the labels of the table, after a clipping of the gradient's global norm if
-    `config.gradient_clip_norm` asks for one. Each group of the table has an Adam of its own, as in Table 1 of the paper
-    (AdamW on the kernels with `config.weight_decay`), at the learning rate of the run's step times the factor of the
-    group; frozen parameters have `optax.set_to_zero` and therefore no state. A group that begins after `epoch` keeps
-    its state and has updates of zero, so that Adam's bias correction begins where the group does.
+    `config.gradient_clip_norm` asks for one. Each group of the table has an optimizer of its own by `config.name`: Adam
+    as in Table 1 of the paper (AdamW on the kernels with `config.weight_decay`), or SGD with Nesterov momentum, at the
+    learning rate of the run's step times the factor of the group; frozen parameters have `optax.set_to_zero` and
+    therefore no state. A group that begins after `epoch` keeps its state and has updates of zero, so that Adam's bias
+    correction begins where the group does.
 
     The state has the same structure in all epochs. Gradients of parameters that do not train in `epoch` must be zero.
     """
@@ -45,8 +47,8 @@ def make_optimizer(
 
     transforms = {FROZEN: optax.set_to_zero()}
     for group in table.groups:
-        adam = optax.chain(*_adam(config, shifted(group)))
-        transforms[group.label] = adam if group.first_epoch <= epoch else _not_begun(adam)
+        optimizer = optax.chain(*_OPTIMIZERS[config.name](config), optax.scale_by_learning_rate(shifted(group)))
+        transforms[group.label] = optimizer if group.first_epoch <= epoch else _not_begun(optimizer)
     return optax.chain(*_clipping(config), optax.partition(transforms, table.labels()))
 
 
@@ -61,13 +63,40 @@ def _clipping(config: ConfigDict) -> list[optax.GradientTransformation]:
     return [optax.clip_by_global_norm(config.gradient_clip_norm)] if config.gradient_clip_norm else []
 
 
-def _adam(config: ConfigDict, schedule: optax.Schedule) -> list[optax.GradientTransformation]:
+def _adam(config: ConfigDict) -> list[optax.GradientTransformation]:
     # Epsilon is the default of Keras, which the paper used.
-    transforms = [optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-7)]
-    if config.weight_decay:
-        transforms.append(
-            optax.add_decayed_weights(
-                config.weight_decay, mask=lambda params: jax.tree_util.tree_map_with_path(is_decayed, params)
-            )
+    return [scale_by_keras_adam(b1=0.9, b2=0.999, eps=1e-7), *_decay(config)]
+
+
+def _sgd(config: ConfigDict) -> list[optax.GradientTransformation]:
+    """As PyTorch's SGD: the decay is part of the gradient, and so of the velocity."""
+    velocity = [optax.trace(config.momentum, nesterov=True)] if config.momentum else []
+    return [*_decay(config), *velocity]
+
+
+_OPTIMIZERS = {"adam": _adam, "sgd": _sgd}
+
+
+def _decay(config: ConfigDict) -> list[optax.GradientTransformation]:
+    if not config.weight_decay:
+        return []
+    return [
+        optax.add_decayed_weights(
+            config.weight_decay, mask=lambda params: jax.tree_util.tree_map_with_path(is_decayed, params)
         )
-    return [*transforms, optax.scale_by_learning_rate(schedule)]
+    ]
+
+
+def scale_by_keras_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Return Adam as Keras and TensorFlow step, with the state of `optax.scale_by_adam`.
+
+    They add epsilon to the root of the second moment before its bias is corrected ("epsilon hat" in section 2 of Kingma
+    and Ba 2015), optax after it, which makes epsilon sqrt(1 - b2^t) times smaller: 32 times in the first step. Where
+    gradients are about as large as epsilon, the first steps of optax are that much longer.
+    """
+
+    def update(gradients, state, params=None):
+        correction = jnp.sqrt(1 - b2 ** optax.safe_increment(state.count))
+        return optax.scale_by_adam(b1, b2, eps / correction).update(gradients, state, params)
+
+    return optax.GradientTransformation(optax.scale_by_adam(b1, b2, eps).init, update)

@@ -11,16 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
 from fer_jax.augment import affine
 from fer_jax.augment.keys import augmentation_keys
+from fer_jax.config.class_weights import class_weights
 from fer_jax.data.dataset import Dataset
 from fer_jax.data.fer2013 import IMAGE_SIZE, PUBLISHED_COUNTS
 from fer_jax.data.resident import Batch, ResidentSplit, fetch_batch, steps_per_epoch
-from fer_jax.expressions import NUM_EXPRESSIONS
+from fer_jax.expressions import EXPRESSIONS, NUM_EXPRESSIONS
 from fer_jax.models.backbone import BackboneSpec
 from fer_jax.models.build import model_spec
 from fer_jax.models.fernet import BACKBONES, FerNet, FerNetSpec
@@ -40,19 +42,34 @@ class DataShape:
       num_train: images of the training split.
       image_shape: (size, size) of gray images, (size, size, 3) of RGB, in pixels.
       num_classes: outputs of the network.
+      class_names: of these outputs, for class weights by name.
+      class_counts: training images of each class, or the sums of their probabilities, for the scale of class weights;
+        () for equally many.
     """
 
     num_train: int
     image_shape: tuple[int, ...]
     num_classes: int
+    class_names: tuple[str, ...] = EXPRESSIONS
+    class_counts: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, data: Dataset) -> "DataShape":
         """Return the shape of `data`."""
-        return cls(len(data.train), data.image_shape, len(data.class_names))
+        classes, train = len(data.class_names), data.train
+        if train.targets is None:
+            counts = np.bincount(train.labels, minlength=classes)
+        else:
+            counts = train.targets.sum(axis=0, dtype=np.float64)
+        return cls(len(train), data.image_shape, classes, tuple(data.class_names), tuple(counts.tolist()))
 
 
-FER2013_SHAPE = DataShape(sum(PUBLISHED_COUNTS["train"]), (IMAGE_SIZE, IMAGE_SIZE), NUM_EXPRESSIONS)
+FER2013_SHAPE = DataShape(
+    sum(PUBLISHED_COUNTS["train"]),
+    (IMAGE_SIZE, IMAGE_SIZE),
+    NUM_EXPRESSIONS,
+    class_counts=tuple(PUBLISHED_COUNTS["train"]),
+)
 """Of the published FER2013."""
 
 
@@ -70,6 +87,7 @@ class TrainProgram:
       batch_stats: those of the running statistics.
       table: what trains, when and how fast.
       schedule: the learning rate by step.
+      class_weights: of the training loss, one for each class, or None.
     """
 
     config: ConfigDict
@@ -81,6 +99,7 @@ class TrainProgram:
     batch_stats: dict
     table: TrainableTable
     schedule: optax.Schedule
+    class_weights: tuple[float, ...] | None
 
     @classmethod
     def build(
@@ -100,9 +119,11 @@ class TrainProgram:
 
         Raises:
           InputError: for a batch that cannot be split over the mesh or is larger than the training split, a table of
-            what trains that does not fit the network, and cached features where a backbone trains.
+            what trains that does not fit the network, class weights that do not fit the classes, and cached features
+            where a backbone trains.
         """
         check_batch_size(config.train.batch_size, mesh, "train.batch_size")
+        weights = class_weights(config.train.class_weights, data_shape.class_names, data_shape.class_counts)
         steps = steps_per_epoch(data_shape.num_train, config.train.batch_size)
         if backbones is None:
             backbones = [BACKBONES[name] for name in config.model.backbones]
@@ -112,7 +133,7 @@ class TrainProgram:
         check_cached_views(config, table)
         total = steps * config.train.epochs
         schedule = learning_rate_schedule(config.optimizer, total_steps=total, steps_per_epoch=steps)
-        return cls(config, data_shape, mesh, spec, graphdef, params, batch_stats, table, schedule)
+        return cls(config, data_shape, mesh, spec, graphdef, params, batch_stats, table, schedule, weights)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -197,6 +218,7 @@ class TrainProgram:
             prepare=features_as_they_are if on_features else augmented_images(config),
             forward=classify_features if on_features else FerNet.__call__,
             label_smoothing=config.train.label_smoothing,
+            class_weights=self.class_weights,
             mixup_alpha=config.train.mixup_alpha,
             ema_decay=config.train.ema_decay,
             seed=config.seed,

@@ -5,7 +5,8 @@ example (`fer_jax.augment.keys`), so a step computes the same whenever and where
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +73,7 @@ class StepDefinition:
       prepare: from a batch and the step to what `forward` takes: augmented images, or features as they are.
       forward: from a `FerNet` and what `prepare` gives to logits; takes `train` and `rngs` like `FerNet`.
       label_smoothing: see `cross_entropy`.
+      class_weights: see `cross_entropy`; None for no weights.
       mixup_alpha: of `fer_jax.augment.mixup`; 0 for none.
       ema_decay: of the moving average of the model; 0 for none.
       seed: of the run.
@@ -83,19 +85,27 @@ class StepDefinition:
     prepare: Callable[[Batch, jax.Array], jax.Array]
     forward: Callable[..., jax.Array]
     label_smoothing: float
+    class_weights: tuple[float, ...] | None
     mixup_alpha: float
     ema_decay: float
     seed: int
 
 
-def cross_entropy(logits: jax.Array, targets: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+def cross_entropy(
+    logits: jax.Array,
+    targets: jax.Array,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> jax.Array:
     """Return the softmax cross-entropy in nats by example, [n], of logits [n, c].
 
-    `targets` are labels, int [n], or the probabilities of the classes, float [n, c].
+    `targets` are labels, int [n], or the probabilities of the classes, float [n, c]. With `class_weights`, [c], an
+    example counts by that of its label (their mean under probabilities), however the label is smoothed.
     """
     if targets.ndim == 1:
         targets = jax.nn.one_hot(targets, logits.shape[-1])
-    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+    loss = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
+    return loss if class_weights is None else loss * (targets @ jnp.array(class_weights, targets.dtype))
 
 
 def train_step(
@@ -107,7 +117,6 @@ def train_step(
     """
     dropout_key, drop_path_key = model_keys(definition.seed, state.step)
     inputs = definition.prepare(batch, state.step)
-    smoothing = definition.label_smoothing
     weights = None
     if definition.mixup_alpha:
         keys = mixup_keys(definition.seed, state.step, batch.row_ids)
@@ -115,14 +124,19 @@ def train_step(
         inputs = mix(inputs, weights)
     targets = batch.labels if batch.targets is None else batch.targets
 
+    label_loss = functools.partial(
+        cross_entropy, label_smoothing=definition.label_smoothing, class_weights=definition.class_weights
+    )
+
     def loss_fn(trainable):
         model = nnx.merge(definition.graphdef, overlay(state.params, trainable), state.batch_stats)
         rngs = nnx.Rngs(dropout=dropout_key, drop_path=drop_path_key)
         logits = definition.forward(model, inputs, train=True, rngs=rngs)
-        loss = cross_entropy(logits, targets, smoothing)
+        loss = label_loss(logits, targets)
         if weights is not None:
-            # Cross-entropy is linear in the targets: that of mixed targets is the mixture of both.
-            loss = weights * loss + (1 - weights) * cross_entropy(logits, jnp.roll(targets, 1, axis=0), smoothing)
+            # Cross-entropy is linear in the targets: that of mixed targets is the mixture of both. Each part counts by
+            # the class weight of its own label.
+            loss = weights * loss + (1 - weights) * label_loss(logits, jnp.roll(targets, 1, axis=0))
         return loss.mean(), (loss, logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
 
     trainable = select(state.params, definition.trains)

@@ -63,7 +63,7 @@ def test_step_mixes_images_and_targets(make_tiny_config, mini_backbone):
     config = make_tiny_config()
     config.augment.update(dataclasses.asdict(NO_AUGMENTATION))
     config.model.dropout = 0.0
-    config.train.update(mixup_alpha=0.5, label_smoothing=0.1)
+    config.train.update(mixup_alpha=0.5, label_smoothing=0.1, class_weights=(1, 5, 2, 1, 3, 1, 1))
     # With a frozen backbone the step compiles in no time, and its features are those of evaluation.
     config.train.parameters = ("classifier/**: train", "backbones/**: freeze")
     mesh = meshes.make_mesh()
@@ -75,7 +75,9 @@ def test_step_mixes_images_and_targets(make_tiny_config, mini_backbone):
     weights = mixing_weights(mixup_keys(config.seed, 0, data.row_ids), 0.5)
     images = mix(resize(jnp.asarray(faces.images), 32), weights)
     logits = jax.jit(lambda images: nnx.merge(program.graphdef, params, batch_stats)(images))(images)
-    targets = mix(optax.smooth_labels(jax.nn.one_hot(data.labels, 7), 0.1), weights)
+    # Class weights scale the part of each label in the mixture.
+    class_weights = jnp.array(program.class_weights)[data.labels][:, None]
+    targets = mix(class_weights * optax.smooth_labels(jax.nn.one_hot(data.labels, 7), 0.1), weights)
     expected = optax.softmax_cross_entropy(logits, targets).mean()
 
     order = jax.device_put(np.arange(16, dtype=np.int32)[None], meshes.replicated(mesh))

@@ -18,6 +18,8 @@ def _config(**values):
 
 
 WITHOUT_EFFECT = [
+    ({"optimizer__momentum": 0.5}, r"optimizer\.momentum=0\.5: .*config\.optimizer\.name=adam has moments of its own"),
+    ({"train__early_stopping_patience": 100}, r"patience=100: .* a run of 100 epochs .* ends before"),
     ({"data__workers": 2, "data__input": "resident"}, r"data\.workers=2: .* resident \(as config\.data\.input says\)"),
     ({"data__workers": 2}, r"data\.workers=2: .* resident \(1 MiB of images, at most 2,048 MiB\)"),
     ({"data__workers": 2, "data__input": "streaming", "train__cached_views": 3}, r"workers=2: .*cached_views=3 reads"),
@@ -39,6 +41,8 @@ def test_an_option_without_effect_is_refused(values, message):
     ("values", "num_bytes"),
     [
         ({}, 2**20),
+        ({"optimizer__name": "sgd", "optimizer__momentum": 0.5}, 2**20),
+        ({"train__early_stopping_patience": 99}, 2**20),
         ({"data__workers": 2, "data__input": "streaming"}, 2**20),
         ({"data__workers": 2}, RESIDENT_LIMIT + 1),
         ({"data__workers": 0, "data__input": "resident"}, 2**20),

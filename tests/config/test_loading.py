@@ -78,6 +78,34 @@ def test_overrides_are_typed(repository):
 
 
 @pytest.mark.parametrize(
+    ("key", "given"),
+    [("data.validation_fraction", "0.1"), ("data.image_size", "64"), ("train.class_weights", "balanced")],
+)
+def test_none_may_be_given_and_the_last_of_a_key_counts(repository, key, given):
+    def value(*values):
+        config = load(repository, "mobilenet_v2", *(f"--config.{key}={value}" for value in values))
+        return configs.flatten(config)[key]
+
+    assert str(value("None", given)) == given
+    assert value(given, "None") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("balanced", "balanced"),
+        ("(1,8.5,1,1,1,1,1)", (1, 8.5, 1, 1, 1, 1, 1)),
+        ("disgust:8.5,fear:2", "disgust:8.5,fear:2"),
+        ("{'disgust': 8.5}", {"disgust": 8.5}),
+    ],
+)
+def test_class_weights_come_back_from_json_in_every_form(repository, text, value):
+    config = load(repository, "mobilenet_v2", f"--config.train.class_weights={text}")
+    assert configs.flatten(config)["train.class_weights"] == value
+    assert differences(from_json(to_json(config)), config) == []
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("--config.optimizer.learning_rat=1", "did you mean config.optimizer.learning_rate?"),
@@ -87,6 +115,28 @@ def test_overrides_are_typed(repository):
             "--config.batch_size=8",
             "config.batch_size is not a key; did you mean config.eval.batch_size or config.train.batch_size?",
         ),
+        (
+            "--config.model.num_classes=8",
+            "is not a key; the number of classes comes from the data (config.data.classes)",
+        ),
+        (
+            "--config.train.early_stopping=5",
+            "give the epochs to wait for a better one by config.train.early_stopping_p",
+        ),
+        ("--config.train.patience=5", "is not a key; give the epochs to wait for a better one"),
+        ("--config.optimizer.lr=1", "is not a key; did you mean config.optimizer.learning_rate?"),
+        (
+            "--config.optimizer=sgd",
+            "is not a key but a section; give one of its keys: config.optimizer.grad",
+        ),
+        ("--config.train.class_weight=balanced", "did you mean config.train.class_weights?"),
+        (
+            "--config.train.class_weights=heavy",
+            "config.train.class_weights='heavy': expected None, balanced, a positive",
+        ),
+        ("--config.train.class_weights=(1,-1)", "config.train.class_weights=(1, -1): expected None, balanced"),
+        ("--config.train.class_weights=1", "config.train.class_weights=1: expected None, balanced"),
+        ("--config.train.class_weights=disgust:", "config.train.class_weights='disgust:': expected None, balanced"),
         ("--config.model.learning_rate=1", "did you mean config.optimizer.learning_rate?"),
         ("--config.train.epochs=ten", "config.train.epochs=ten"),
         ("--config.train.epochs=1.5", "config.train.epochs=1.5"),
@@ -134,7 +184,7 @@ def test_bad_override_is_one_clear_line(repository, override, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("key", ["train.class_weights", "optimizer.momentum", "train.epochs_of_warmup", "resume"])
+@pytest.mark.parametrize("key", ["train.teacher", "optimizer.nesterov", "train.epochs_of_warmup", "resume"])
 def test_no_key_is_suggested_for_a_name_that_is_like_none(repository, key):
     with pytest.raises(InputError) as error:
         load(repository, "efficientnet_b0", f"--config.{key}=1")

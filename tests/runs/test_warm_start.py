@@ -8,9 +8,11 @@ import pytest
 
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
+from fer_jax.params.trainable import resolve
+from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runs.record import as_json, decode_record
-from fer_jax.runs.warm_start import starting_backbones, starting_point
+from fer_jax.runs.warm_start import random_and_frozen, starting_backbones, starting_point
 from fer_jax.train import train
 from fer_jax.training.program import TrainProgram
 
@@ -174,3 +176,28 @@ def test_what_does_not_fit_is_refused(run, make_tiny_config, tmp_path):
     larger = with_checkpoints(make_tiny_config(), tiny=str(workdir))
     larger.model.input_size = 48
     refuses("trained on images of 32 pixels, expected 48", larger)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (("**: train",), []),
+        (("classifier/**: train", "backbones/**: freeze"), ["2 of its 2"]),
+        (("backbones/*/stem/**: freeze", "**: train"), ["1 of its 2"]),
+        (("backbones/**: train from epoch 2", "**: train"), []),
+    ],
+)
+def test_a_backbone_that_stays_random_is_told(rows, told, tiny_backbone, mini_backbone):
+    leaf = np.zeros(3)
+    params = {
+        "backbones": {name: {"stem": {"kernel": leaf}, "top": {"kernel": leaf}} for name in ("tiny", "mini")},
+        "classifier": {"logits": {"kernel": leaf}},
+    }
+    backbones = [
+        InitialBackbone(tiny_backbone, None, None, "scratch"),
+        InitialBackbone(mini_backbone, None, None, "weights of another day"),
+    ]
+    notices = random_and_frozen(backbones, resolve(rows, 2, params))
+    assert len(notices) == len(told)
+    for notice, part in zip(notices, told, strict=True):
+        assert notice.startswith(f"tiny starts from scratch and {part} parameters are frozen: ")

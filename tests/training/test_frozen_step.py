@@ -17,6 +17,7 @@ from fer_jax.inference.predictor import predict_images, predict_rows
 from fer_jax.params.trainable import state_bytes
 from fer_jax.params.tree import leaves_by_path, select
 from fer_jax.runtime import sharding as meshes
+from fer_jax.training.optimizer import scale_by_keras_adam
 from fer_jax.training.program import DataShape, TrainProgram
 from fer_jax.training.state import create_model
 from fer_jax.training.step import TrainMetrics
@@ -128,7 +129,7 @@ def test_frozen_step_learns_the_classifier_on_the_features_of_evaluation(plain_c
         logits = model.classifier(features)
         return optax.softmax_cross_entropy_with_integer_labels(logits, training.data.labels).mean()
 
-    adam = optax.adam(1e-3, eps=1e-7)
+    adam = optax.chain(scale_by_keras_adam(0.9, 0.999, 1e-7), optax.scale_by_learning_rate(1e-3))
     classifier = start.params["classifier"]
     state = adam.init(classifier)
     for _ in range(3):
