@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--source", metavar="NAME", help="which published weights")
     parser.add_argument("--file", metavar="PATH", action=PathArgument, help="a file of weights; of --source, if given")
     parser.add_argument("--arch", choices=tuple(BACKBONES), help="of --file without --source")
-    parser.add_argument("--flavour", choices=FLAVOURS, help="of --file without --source (default for .h5: keras)")
+    parser.add_argument("--flavour", choices=FLAVOURS, help="of --file without --source (default: by its names)")
     parser.add_argument("--out", metavar="FILE", action=PathArgument, help="the file to write; replaced if it exists")
     parser.add_argument(
         "--verify", metavar="IMAGE", action=PathArgument, help="print the top 5 classes by --out or --source"
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise InputError("--verify: give the converted weights by --out FILE or --source NAME")
         _print_classes(read_weights(out), args.verify)
         return
-    if args.file and not args.file.is_file():
+    if args.file and not args.file.exists():
         raise InputError(f"--file {args.file}: no such file")
     if source and (args.arch or args.flavour):
         raise InputError("--source decides --arch and --flavour; leave them out")
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise InputError(f"--out {out}: expected a name that ends in .safetensors")
     weights = _convert_source(source, args.file) if source else convert_file(args.file, args.arch, args.flavour)
     write_weights(out, weights)
-    print(_summary(weights))
+    print("\n".join([*weights.notes, _summary(weights)]))
     print(f"weights: {out}")
 
 

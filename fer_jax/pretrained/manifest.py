@@ -30,18 +30,28 @@ class Conventions:
     normalization_layer: bool = False
 
 
+def _with_features(whole: Naming) -> tuple[Naming, Naming]:
+    """A model of torchvision, and its `features` alone, which many take for the backbone."""
+    return whole, whole.within("features.")
+
+
 # timm's `tf_` models run weights that were trained in TensorFlow, and pad and normalise as TensorFlow does.
 CONVENTIONS = {
     ("keras", "efficientnet_b0"): Conventions((naming.KERAS_EFFICIENTNET,), "same", 1e-3, _IMAGENET, True),
     ("keras", "mobilenet_v2"): Conventions(
         (naming.KERAS_MOBILENET, naming.PUBLISHED_KERAS_MOBILENET), "same", 1e-3, _PLUS_MINUS_1
     ),
-    ("torchvision", "efficientnet_b0"): Conventions((naming.TORCHVISION_EFFICIENTNET,), "symmetric", 1e-5, _IMAGENET),
-    ("torchvision", "mobilenet_v2"): Conventions((naming.TORCHVISION_MOBILENET,), "symmetric", 1e-5, _IMAGENET),
+    ("torchvision", "efficientnet_b0"): Conventions(
+        _with_features(naming.TORCHVISION_EFFICIENTNET), "symmetric", 1e-5, _IMAGENET
+    ),
+    ("torchvision", "mobilenet_v2"): Conventions(
+        _with_features(naming.TORCHVISION_MOBILENET), "symmetric", 1e-5, _IMAGENET
+    ),
     ("timm", "efficientnet_b0"): Conventions((naming.TIMM,), "symmetric", 1e-5, _IMAGENET),
     ("timm", "mobilenet_v2"): Conventions((naming.TIMM,), "symmetric", 1e-5, _IMAGENET),
     ("timm-tf", "efficientnet_b0"): Conventions((naming.TIMM,), "same", 1e-3, _IMAGENET),
     ("timm-tf", "efficientnet_lite0"): Conventions((naming.TIMM,), "same", 1e-3, _PLUS_MINUS_1),
+    ("efficientnet-pytorch", "efficientnet_b0"): Conventions((naming.EFFICIENTNET_PYTORCH,), "same", 1e-3, _IMAGENET),
     ("efficientnet-pytorch", "efficientnet_lite0"): Conventions(
         (naming.EFFICIENTNET_PYTORCH,), "same", 1e-3, Preprocessing(mean=(127.0,) * 3, std=(128.0,) * 3)
     ),

@@ -5,6 +5,7 @@ tables against the models themselves.
 """
 
 import dataclasses
+import re
 import string
 from collections.abc import Mapping
 
@@ -26,6 +27,20 @@ class Naming:
     first_block: Mapping[str, str]
     top: tuple[str, str]
     heads: tuple[str, ...]
+
+    def is_of_a_block(self, name: str) -> bool:
+        """Return whether a layer is called like one of a block, of this backbone or of a larger one."""
+        starts = {text.partition("{")[:2] for text in (*self.block.values(), *self.first_block.values())}
+        return any(re.match(re.escape(start) + (r"\d" if brace else ""), name) for start, brace in starts)
+
+    def within(self, prefix: str) -> "Naming":
+        """Return the naming of the part of a model whose names begin with `prefix`, without it."""
+
+        def cut(names: Mapping[str, str]) -> dict[str, str]:
+            return {part: name.removeprefix(prefix) for part, name in names.items()}
+
+        stem, top = (tuple(name.removeprefix(prefix) for name in pair) for pair in (self.stem, self.top))
+        return Naming(stem, cut(self.block), cut(self.first_block), top, heads=())
 
     def names(self, spec: BackboneSpec) -> dict[str, Layer]:
         """Return the layers of `spec` by their names, in the order of computation."""
@@ -124,7 +139,7 @@ TIMM = Naming(
     heads=("classifier",),
 )
 _EFFICIENTNET_PYTORCH_BLOCK = _block(
-    "_blocks.{block}.", "_expand_conv _bn0 _depthwise_conv _bn1 _project_conv _bn2", _PLAIN_PARTS
+    "_blocks.{block}.", "_expand_conv _bn0 _depthwise_conv _bn1 _se_reduce _se_expand _project_conv _bn2"
 )
 EFFICIENTNET_PYTORCH = Naming(
     stem=("_conv_stem", "_bn0"),

@@ -41,6 +41,7 @@ class Weights:
     `arrays` has float32 arrays by the path of their layer and their name, such as ("stem", "norm", "scale"). `head` is
     the classifier that they were trained with, `kernel` [top_channels, n] and `bias` [n], or empty; `classes` names
     the order of its outputs, if known. `origin` names the source or file, `origin_sha256` is the digest of the file.
+    `notes` are lines for whoever converts a file, such as what was left out; they are not kept.
     """
 
     spec: BackboneSpec
@@ -50,6 +51,7 @@ class Weights:
     origin: str
     origin_sha256: str
     licence: str
+    notes: tuple[str, ...] = ()
 
     @property
     def params(self) -> dict:

@@ -132,7 +132,9 @@ def test_refuses_other_tensors(fails, timm_state):
     assert "lacks blocks.3.1.bn2" in fails(missing)
     array_missing = {name: array for name, array in timm_state.items() if name != "blocks.3.1.bn2.bias"}
     assert "blocks.3.1.bn2 has running_mean, running_var, weight, expected bias" in fails(array_missing)
-    assert "has besides extra" in fails(timm_state | {"extra.weight": np.zeros(3, np.float32)})
+    # Of MobileNetV2 1.4 and of MobileNetV2 with more blocks, whose other layers have the same names.
+    deeper = timm_state | {"blocks.7.0.conv_pw.weight": np.zeros((3, 3, 1, 1), np.float32)}
+    assert "has besides blocks.7.0.conv_pw, as a larger network" in fails(deeper)
     wider = timm_state | {"blocks.2.0.conv_pw.weight": np.zeros((288, 24, 1, 1), np.float32)}
     assert "blocks.2.0.conv_pw, weight: shape (288, 24, 1, 1), expected (144, 24, 1, 1)" in fails(wider)
     assert "expected finite floats" in fails(timm_state | {"bn1.weight": np.full(32, np.nan, np.float32)})
@@ -143,7 +145,9 @@ def test_refuses_another_architecture_or_library(fails, timm_state):
     assert "blocks.0.0.se.conv_reduce" in fails(timm_state, "--arch", "efficientnet_b0", "--flavour", "timm")
     error = fails(timm_state, "--arch", "mobilenet_v2", "--flavour", "torchvision")
     assert "are not those of mobilenet_v2" in error
-    assert "one of torchvision, timm" in fails(timm_state, "--arch", "mobilenet_v2")
+    unknown = {f"layer{i}.weight": array for i, array in enumerate(timm_state.values())}
+    assert "one of torchvision, timm" in fails(unknown, "--arch", "mobilenet_v2")
+    assert "one of timm, timm-tf" in fails(timm_state, "--arch", "efficientnet_b0")
     assert "unknown for efficientnet_lite0" in fails(timm_state, "--arch", "efficientnet_lite0", "--flavour", "keras")
 
 
@@ -152,7 +156,17 @@ def test_refuses_another_architecture_or_library(fails, timm_state):
     [
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"\n <html>", "a web page"),
-        (b"", "expected HDF5"),
+        (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "a web page or an XML document"),
+        (b"Entry not found", "a text that begins with 'Entry not found'"),
+        (b'{"error": "Repository not found"}', "a text that begins with"),
+        (b"", "an empty file"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "a Git LFS pointer, not the file itself; run `g",
+        ),
+        (b"\x1f\x8b\x08" + bytes(600), "compressed by gzip"),
+        (b"\x80\x04\x95" + bytes(600), "a Python pickle, which could run any code and is never unpickled"),
+        (b"\0\1\2\3" + bytes(600), "expected Keras weights"),
         (b"\x89HDF\r\n\x1a\n" + bytes(600), "a damaged HDF5 file"),
         ((1000).to_bytes(8, "little") + b'{"a":', "damaged or not a safetensors file"),
     ],

@@ -201,7 +201,7 @@ def test_group_is_frozen_until_its_epoch(staged):
 
 
 def test_late_group_starts_like_adam_at_the_rate_of_its_epoch(staged):
-    """Adam's first step is g / (|g| + eps); decay acts on kernels; cosine from 1e-3 over 12 steps, at step 4."""
+    """Adam's first step is g / (|g| + eps / sqrt(0.001)); decay acts on kernels; a cosine of 12 steps, at step 4."""
     _, first_epoch, second = staged
     rate = 0.1 * 1e-3 * (1 + np.cos(np.pi * 4 / 12)) / 2
     moments = leaves_by_path(adam_of(second, "rate 0.1 from epoch 2").mu)
@@ -211,7 +211,7 @@ def test_late_group_starts_like_adam_at_the_rate_of_its_epoch(staged):
     for path, moment in moments.items():
         gradient = moment / 0.1
         decay = 0.1 * before[path] if path[-1] == "kernel" else 0.0
-        expected = before[path] - rate * (gradient / (np.abs(gradient) + 1e-7) + decay)
+        expected = before[path] - rate * (gradient / (np.abs(gradient) + 1e-7 / np.sqrt(0.001)) + decay)
         np.testing.assert_allclose(after[path], expected, atol=3e-8, rtol=3e-7, err_msg=str(path))
 
 
