@@ -9,6 +9,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "fer_jax_test_compile_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Before Keras is first imported, with which some tests compare: the backend that is installed anyway.
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import numpy as np
 import pytest

@@ -92,7 +92,7 @@ def test_a_run_stops_early_after_epochs_without_a_better_one_and_is_then_finishe
     whole_run, make_tiny_config, data, assert_same_run, tmp_path, capsys, monkeypatch
 ):
     """Whether it was interrupted just before its end or not, and the same command again says so."""
-    accuracies = iter([0.2, 0.5, 0.5, 0.4] * 2)
+    accuracies = iter([*[0.2, 0.5, 0.5, 0.4] * 2, 0.3])
     monkeypatch.setattr(
         "fer_jax.train._validation_metrics",
         lambda *_: {"validation_loss": 1.0, "validation_accuracy": next(accuracies)},
@@ -119,6 +119,9 @@ def test_a_run_stops_early_after_epochs_without_a_better_one_and_is_then_finishe
             train(config, data, tmp_path / "interrupted")
     train(config, data, tmp_path / "interrupted")
     assert_same_run(tmp_path / "interrupted", tmp_path / "run")
+
+    config.train.early_stopping_patience = 3
+    assert len(train(config, data, tmp_path / "run").history) == 5
 
 
 def test_folder_of_another_run_is_refused(whole_run, make_tiny_config, data):

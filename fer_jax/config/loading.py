@@ -39,7 +39,7 @@ _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or 
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
-    """Return what is known of an unknown key: its meaning elsewhere, keys of its name, or the one of a near spelling."""
+    """Return a hint for an unknown key: its meaning elsewhere, keys of its name, or the one of a near spelling."""
     if inner := [name for name in known if name.startswith(f"{key}.")]:
         return f" but a section; give one of its keys: {', '.join(f'config.{name}' for name in inner)}"
     if hint := _KNOWN_ELSEWHERE.get(key.rpartition(".")[2]):

@@ -26,7 +26,7 @@ _OTHERS = (
     (b"\x80", "a Python pickle, which could run any code and is never unpickled; save the weights as .safetensors"),
     (b"%PDF", f"a PDF document; {_DOWNLOAD}"),
 )
-_SAVED_MODEL = "load it by keras.models.load_model where TensorFlow is installed, and save it as .keras"
+_SAVED_MODEL = "load it by tf_keras.models.load_model (Keras 2), and save its weights as .h5"
 
 
 def kind_of_file(path: Path) -> str:

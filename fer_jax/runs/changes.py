@@ -9,9 +9,10 @@ from fer_jax.errors import InputError
 from fer_jax.runs.record import RunDescription
 
 # On the last three results depend to rounding at most. Of the files of votes and of twins only the content matters,
-# which shows in the fingerprint of the data.
+# which shows in the fingerprint of the data. Patience says only how many of the same epochs a run takes.
 _WITHOUT_EFFECT = (
     "train.checkpoint_every_steps",
+    "train.early_stopping_patience",
     "train.watchdog_minutes",
     "train.log_every_steps",
     "data.votes",

@@ -6,13 +6,9 @@ PyTorch's MobileNetV2 differs from itself in float64 by 3e-4 of the output's sta
 
 import contextlib
 import dataclasses
-import os
 import sys
 from pathlib import Path
 from unittest import mock
-
-# Before Keras is first imported: the backend that is installed anyway.
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import h5py
 import jax

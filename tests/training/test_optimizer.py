@@ -3,6 +3,7 @@
 import math
 
 import jax.numpy as jnp
+import keras
 import numpy as np
 import optax
 import pytest
@@ -62,7 +63,6 @@ def test_first_step_of_adam():
 
 
 def test_adam_is_that_of_keras_also_where_gradients_are_as_small_as_epsilon():
-    keras = pytest.importorskip("keras")
     start = np.array([1.0, -2.0, 3.0, 0.5], np.float32)
     gradients = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32) * np.array([1, 1e-2, 1e-7, 1e-8], "f4")
 
@@ -82,8 +82,9 @@ def test_adam_is_that_of_keras_also_where_gradients_are_as_small_as_epsilon():
     theirs = np.array(theirs) - start
     # To the rounding of the parameters, of which the smallest updates are a thousandth.
     np.testing.assert_allclose(ours(scale_by_keras_adam(0.9, 0.999, 1e-7)), theirs, atol=1e-6)
+    # The two differ by less than a hundredth of a step where gradients are large, and tenfold where they are small.
     of_optax = ours(optax.scale_by_adam(0.9, 0.999, 1e-7))
-    np.testing.assert_allclose(of_optax[:, :2], theirs[:, :2], atol=1e-6, rtol=1e-3)
+    np.testing.assert_allclose(of_optax[:, :2], theirs[:, :2], atol=1e-5)
     assert (np.abs(of_optax[0]) / np.abs(theirs[0]))[2] > 10
 
 
