@@ -162,6 +162,8 @@ def _check_nothing_before(file: SourceFile, chosen: _Candidate, elsewhere: Conta
     """Raise `InputError` for layers before the first one of the backbone: without them it would see other images."""
     names = list(file.models[chosen.model])
     before = names[: names.index(chosen.prefix + next(iter(chosen.expected)))]
+    # A file may hold the backbone's own layers in any order.
+    before = [name for name in before if name.removeprefix(chosen.prefix) not in chosen.expected]
     models = list(file.models)
     if "" in models[: models.index(chosen.model)]:  # the first layers of the model around this one
         before += list(file.models[""])[:1]
