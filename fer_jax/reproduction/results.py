@@ -67,6 +67,7 @@ def read_outcome(outcome: Outcome) -> dict:
             }
             for name, row in metrics["per_class"].items()
         },
+        "recall": {name: row["recall"] for name, row in metrics["per_class"].items()},
         "provenance": content["provenance"],
     }
 
