@@ -8,6 +8,7 @@ COMMANDS = {
     "train": ("fer_jax.commands.train:main", "train a network, or resume its run"),
     "evaluate": ("fer_jax.commands.evaluate:main", "score a trained network on a data set and write the report"),
     "predict": ("fer_jax.commands.predict:main", "name the expression of every face in pictures and videos"),
+    "demo": ("fer_jax.commands.demo:main", "open a page on this machine that judges pictures and the webcam"),
     "publish": ("fer_jax.commands.publish:main", "make a model that comes with the package out of a run"),
     "export": ("fer_jax.commands.export:main", "write a trained network to one ONNX or StableHLO file, and prove it"),
     "convert": ("fer_jax.commands.convert_weights:main", "convert published or own weights to start from"),

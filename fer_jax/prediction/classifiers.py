@@ -1,7 +1,7 @@
 """The network that judges the faces: a trained model through JAX, or an exported file."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,17 @@ class Classifier(Protocol):
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities float32 [n, classes] of `images`, uint8 [n, *image_shape]."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A classifier that can also tell where it looks."""
+
+    def explain(self, image: np.ndarray, class_name: str) -> np.ndarray:
+        """Return the Grad-CAM of a class in `image`, uint8 `image_shape`: float32 [size, size] from 0 to 1.
+
+        Raises `InputError` for an unknown class.
+        """
 
 
 class JaxClassifier:
@@ -41,6 +52,10 @@ class JaxClassifier:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities float32 [n, classes] of at most `batch_size` images (see `Classifier`)."""
         return self._temper(self._model.probabilities(_padded(images, self._batch_size))[: len(images)])
+
+    def explain(self, image: np.ndarray, class_name: str) -> np.ndarray:
+        """Return the Grad-CAM of a class (see `Explains`)."""
+        return self._model.explain(image, class_name)
 
 
 class StablehloClassifier:

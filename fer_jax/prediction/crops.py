@@ -52,7 +52,7 @@ def crops(
         left, top, right, bottom = face.box
         side = max(1, round(MARGIN * max(right - left, bottom - top)))
         box = _square((left + right) / 2, (top + bottom) / 2, side)
-        found.append(Crop(_cut_out(picture, box, image_shape), box, face.score))
+        found.append(Crop(cut_out(picture, box, image_shape), box, face.score))
     return found
 
 
@@ -61,8 +61,8 @@ def _square(x: float, y: float, side: int) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def _cut_out(picture: Image.Image, box: tuple[int, int, int, int], image_shape: Sequence[int]) -> np.ndarray:
-    """`box` of `picture` as uint8 `image_shape`; beyond the border lies the nearest pixel."""
+def cut_out(picture: Image.Image, box: tuple[int, int, int, int], image_shape: Sequence[int]) -> np.ndarray:
+    """Return `box` of `picture`, which it overlaps, as uint8 `image_shape`; the border is repeated beyond it."""
     left, top, right, bottom = box
     inside = max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)
     part = picture.crop(inside).convert(_mode(image_shape))

@@ -33,7 +33,7 @@ def test_the_code_of_the_page_runs(repository, whole_run, tmp_path, monkeypatch,
     assert [shipped.shipped_file(name).is_file() for name in asked] == [True]
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].split()[0] in EXPRESSIONS
-    assert "happy.png {'angry': " in printed
+    assert "happy.png {'angry': '0." in printed
     assert "expected uint8 from 0 to 255" in printed
     assert namespace["features"].shape == (7, model.spec.num_features)
     with Image.open("heat.png") as heat:
