@@ -30,6 +30,7 @@ from fer_jax.runs.metrics_log import MetricsLog
 from fer_jax.runs.record import CheckpointRecord, EpochResult, RunDescription, TrainResult, as_json
 from fer_jax.runs.warm_start import StartingPoint, random_and_frozen, starting_point
 from fer_jax.runtime import processes
+from fer_jax.runtime.jax_environment import usual_numerics
 from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.runtime.profiling import StepTrace
 from fer_jax.runtime.run_ahead import StepsInFlight
@@ -79,6 +80,7 @@ class RunProgress:
         )
 
 
+@usual_numerics()
 def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_steps: int = 0) -> TrainResult:
     """Train the network of `config` on `data.train`, or resume the run that `workdir` holds.
 

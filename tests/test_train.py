@@ -4,10 +4,12 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import msgspec
 import numpy as np
 import pytest
 
+import fer_jax
 from fer_jax.config.loading import to_json
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
@@ -86,6 +88,15 @@ def test_finished_run_is_left_as_it_is(whole_run, make_tiny_config, data, tmp_pa
     result = train(make_tiny_config(), data, tmp_path / "copy")
     assert result.history == whole.history
     assert read_metrics(tmp_path / "copy") == read_metrics(workdir)
+
+
+def test_types_of_64_bits_and_strict_promotion_outside_change_nothing(whole_run, make_tiny_config, data, tmp_path):
+    workdir, whole = whole_run
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        result = train(make_tiny_config(), data, tmp_path / "run")
+        probabilities = fer_jax.load(tmp_path / "run").predict(data.test.images[:2])
+    assert without_times(map(as_json, result.history)) == without_times(map(as_json, whole.history))
+    np.testing.assert_array_equal(probabilities, fer_jax.load(workdir).predict(data.test.images[:2]))
 
 
 def test_a_run_stops_early_after_epochs_without_a_better_one_and_is_then_finished(

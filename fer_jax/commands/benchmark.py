@@ -30,6 +30,7 @@ from fer_jax.benchmarking.sections import SECTIONS
 from fer_jax.compile_check.devices import device_peak
 from fer_jax.config.loading import load_config
 from fer_jax.errors import InputError, exit_on_input_error
+from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.user_path import PathArgument
 
@@ -80,6 +81,7 @@ def main() -> None:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
     keep_freed_memory()
+    prepare_jax()
     console = Console()
     peak = device_peak(config.model.dtype)
     heading = (

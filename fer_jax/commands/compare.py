@@ -18,6 +18,7 @@ from fer_jax.evaluation.predictions_file import FILE_NAME, read_predictions
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime import files
 from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.malloc import keep_freed_memory
 
 
@@ -44,6 +45,7 @@ def main() -> None:
     if all(tables) and (args.data or args.split):
         raise InputError("--data and --split have no effect on two predictions.csv; leave them out")
     keep_freed_memory()
+    prepare_jax()
     enable_compile_cache()
     # The files first: they tell in a moment whether they can be used.
     read = [None if table is None else read_predictions(table) for table in tables]

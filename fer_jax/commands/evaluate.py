@@ -20,6 +20,7 @@ from fer_jax.evaluation.report import write_report
 from fer_jax.evaluation.vote_scores import vote_scores_section
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.user_path import PathArgument, SourceArgument
 
@@ -57,6 +58,7 @@ def main() -> None:
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; expected the folder for the report")
     keep_freed_memory()
+    prepare_jax()
     enable_compile_cache()
     model = TrainedModel(args.checkpoint)
     if args.batch_size is not None:

@@ -10,6 +10,7 @@ from fer_jax.deployment.export import SUFFIXES, check_request, drawn_images, exp
 from fer_jax.errors import exit_on_input_error
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.user_path import PathArgument, SourceArgument
 
 
@@ -33,6 +34,7 @@ def main() -> None:
     args = parser.parse_args()
 
     check_request(args.format, args.out, args.storage)
+    prepare_jax()
     enable_compile_cache()
     model = TrainedModel(args.model)
     sample = images_of_source(args.data, args.split, model) if args.data else drawn_images(model.image_shape)

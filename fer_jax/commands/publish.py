@@ -13,6 +13,7 @@ from fer_jax.evaluation.data_for_model import load_for
 from fer_jax.inference.model import TrainedModel
 from fer_jax.publishing.publish import evaluate_by_command, publish
 from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.user_path import PathArgument, SourceArgument
 from fer_jax.zoo import shipped
@@ -34,6 +35,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     keep_freed_memory()
+    prepare_jax()
     enable_compile_cache()
     model = TrainedModel(args.run)
     data = load_for(model, args.data)

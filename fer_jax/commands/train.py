@@ -26,6 +26,7 @@ from fer_jax.models.fernet import BACKBONES
 from fer_jax.models.summary import layer_table
 from fer_jax.runtime import processes
 from fer_jax.runtime.compile_cache import enable_compile_cache
+from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
 from fer_jax.runtime.quiet_orbax import silence_orbax
@@ -59,6 +60,7 @@ def main() -> None:
     silence_orbax()
     keep_freed_memory()
     processes.initialize(args.coordinator, args.num_processes, args.process_id)
+    prepare_jax()
     folder = FolderOptions(
         image_size=config.data.image_size,
         input_size=config.model.input_size,

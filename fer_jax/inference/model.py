@@ -22,6 +22,7 @@ from fer_jax.inference.temperature import tempered
 from fer_jax.models.build import model_spec
 from fer_jax.runs.temperature import StoredTemperature, read_temperature, store_temperature
 from fer_jax.runtime import sharding as meshes
+from fer_jax.runtime.jax_environment import usual_numerics
 from fer_jax.runtime.user_path import user_path
 from fer_jax.training.state import model_definition
 from fer_jax.zoo import shipped
@@ -109,6 +110,7 @@ class TrainedModel:
             "fer_jax": description.fer_jax,
         }
 
+    @usual_numerics()
     def predict(self, images: Images) -> np.ndarray:
         """Return the probabilities float32 [n, classes] of `images`, in the order of `class_names`.
 
@@ -126,6 +128,7 @@ class TrainedModel:
         stored = self.stored_temperature()
         return tempered(found, stored.temperature) if stored else found
 
+    @usual_numerics()
     def features(self, images: Images) -> np.ndarray:
         """Return what enters the classifier: the pooled features of all backbones, float32 [n, features].
 
@@ -138,6 +141,7 @@ class TrainedModel:
 
         return self._by_batch(features, images, self.spec.num_features)
 
+    @usual_numerics()
     def explain(self, image: Images, class_name: str | None = None) -> np.ndarray:
         """Return where in an image the model sees a class: Grad-CAM, float32 [size, size] from 0 to 1.
 
@@ -161,6 +165,7 @@ class TrainedModel:
         (batch,) = given.batches(1)
         return np.asarray(self._class_activation(self._params, self._batch_stats, self._on_devices(batch), label))
 
+    @usual_numerics()
     def probabilities(self, images: Images) -> np.ndarray:
         """Return the probabilities float32 [n, classes] of a split, as an evaluation has them: without a temperature.
 

@@ -40,7 +40,9 @@ class JaxClassifier:
         from fer_jax.inference.model import TrainedModel
         from fer_jax.inference.temperature import tempered
         from fer_jax.runtime.compile_cache import enable_compile_cache
+        from fer_jax.runtime.jax_environment import prepare_jax
 
+        prepare_jax()
         enable_compile_cache()
         self._model = TrainedModel(path)
         stored = self._model.stored_temperature()
@@ -64,7 +66,9 @@ class StablehloClassifier:
     def __init__(self, path: str, batch_size: int):
         from fer_jax.deployment.stablehlo import StablehloModel
         from fer_jax.runtime.compile_cache import enable_compile_cache
+        from fer_jax.runtime.jax_environment import prepare_jax
 
+        prepare_jax()
         enable_compile_cache()
         self._model = StablehloModel(path)
         self._batch_size = batch_size

@@ -7,6 +7,7 @@ run's folder; it broadcasts each decision to the others, so that all take the sa
 import hashlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Mapping
 
 import jax
@@ -25,7 +26,7 @@ _LONGEST_WAIT = 3600
 def initialize(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
     """Join the processes that train together; do nothing for a single process.
 
-    Without arguments the environment decides (`several_processes`), and JAX finds the others. Call it before anything
+    Without arguments the environment decides (`cluster_of`), and JAX finds the others. Call it before anything
     touches a device.
 
     Args:
@@ -38,13 +39,17 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
     """
     given = (coordinator, num_processes, process_id)
     nothing_given = given == (None, None, None)
-    if num_processes == 1 or (nothing_given and not several_processes(os.environ)):
+    if num_processes == 1 or (nothing_given and not (cluster := cluster_of(os.environ))):
         return
     if not nothing_given and (None in given or ":" not in coordinator or not 0 <= process_id < num_processes):
         raise InputError(
             f"--coordinator={coordinator} --num-processes={num_processes} --process-id={process_id}: expected "
             "HOST:PORT of process 0, the number of processes, and which of them this is, from 0"
         )
+    if nothing_given:
+        # At once, because a process that is alone after all would wait for minutes in silence.
+        told = f"waiting for the other processes of {cluster}; to train in this one alone, give --num-processes=1"
+        print(told, file=sys.stderr, flush=True)
     # For collectives between processes on CPU; without effect on other devices.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
@@ -58,20 +63,25 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
         ) from error
 
 
-def several_processes(environment: Mapping[str, str]) -> bool:
-    """Return whether `environment` describes one of several processes: a TPU pod, Slurm's srun, Kubernetes.
+def cluster_of(environment: Mapping[str, str]) -> str:
+    """Return what of several processes `environment` describes this one as a part of; "" if it is alone.
 
-    Only variables count, so that a computer without a cluster never waits for one. JAX sets
-    TPU_SKIP_MDS_QUERY where there is no TPU.
+    Such are a TPU pod, a step of Slurm's srun, an indexed job of Kubernetes. Only variables count, so that a computer
+    without a cluster never waits for one. JAX sets TPU_SKIP_MDS_QUERY where there is no TPU.
     """
     if hosts := environment.get("TPU_PROCESS_ADDRESSES", environment.get("TPU_WORKER_HOSTNAMES", "")):
-        return "," in hosts or int(environment.get("MEGASCALE_NUM_SLICES", "1")) > 1
+        several = "," in hosts or int(environment.get("MEGASCALE_NUM_SLICES", "1")) > 1
+        return f"the TPU pod of {hosts}" if several else ""
     if "SLURM_STEP_NODELIST" in environment and "SLURM_PROCID" in environment:
-        return int(environment.get("SLURM_NTASKS", "1")) > 1
+        tasks = environment.get("SLURM_NTASKS", "1")
+        step = f"Slurm's step on {environment['SLURM_STEP_NODELIST']} (SLURM_NTASKS={tasks})"
+        return step if int(tasks) > 1 else ""
     if "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment:
-        return True
+        return "this Kubernetes job (JOB_COMPLETION_INDEX is set)"
     tpu_wanted = environment.get("JAX_PLATFORMS", "tpu").startswith("tpu")
-    return tpu_wanted and "TPU_SKIP_MDS_QUERY" not in environment and importlib.util.find_spec("libtpu") is not None
+    if tpu_wanted and "TPU_SKIP_MDS_QUERY" not in environment and importlib.util.find_spec("libtpu") is not None:
+        return "the TPU slice that this machine belongs to"
+    return ""
 
 
 def is_main() -> bool:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from fer_jax.errors import InputError
-from fer_jax.runtime.processes import check_equal, initialize, on_main, several_processes, text_from_main
+from fer_jax.runtime.processes import check_equal, cluster_of, initialize, on_main, text_from_main
 
 ALONE = {"TPU_SKIP_MDS_QUERY": "1"}
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
@@ -30,7 +30,22 @@ SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "
     ],
 )
 def test_environment_decides(environment, several):
-    assert several_processes(ALONE | environment) is several
+    assert bool(cluster_of(ALONE | environment)) is several
+
+
+def test_a_process_says_at_once_for_whom_it_waits(monkeypatch, capsys):
+    """Such as one that was started in a shell of `srun --ntasks=4 --pty bash`, and is alone."""
+
+    def nobody_comes(*_, **__):
+        raise RuntimeError("DEADLINE_EXCEEDED")
+
+    for name, value in (ALONE | SLURM | {"SLURM_NTASKS": "4"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("jax.distributed.initialize", nobody_comes)
+    with pytest.raises(InputError, match=r"do not find each other .*--num-processes=1"):
+        initialize()
+    told = "waiting for the other processes of Slurm's step on n[1-2] (SLURM_NTASKS=4); to train in this one alone"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [("a:1", None, 0), ("a:1", 2, None), ("nowhere", 2, 0), ("a:1", 2, 2)])
