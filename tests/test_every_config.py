@@ -28,6 +28,9 @@ def tiny(name):
     config = load_config([f"--config={FOLDER / name}"])
     config.init = "scratch"
     config.model.backbones = tuple(STAND_INS[backbone].name for backbone in config.model.backbones)
+    for backbone, stand_in in STAND_INS.items():
+        rows = (row.replace(f"backbones/{backbone}/", f"backbones/{stand_in.name}/") for row in config.train.parameters)
+        config.train.parameters = tuple(rows)
     config.model.hidden_units = tuple(8 for _ in config.model.hidden_units)
     config.model.input_size = 32
     config.train.batch_size = BATCH

@@ -1,6 +1,6 @@
 """Reproduce Table 3: %(prog)s --data=SOURCE --workdir=DIR [--scale=small] [--seeds=N]
 
-Trains and evaluates the single networks and the three hybrids, each after those that it builds on, and writes
+Trains and evaluates the single networks and the hybrids, each after those that it builds on, and writes
 DIR/table3.json, .md, .png and .html. The same command skips finished experiments and resumes or retries the
 others.
 

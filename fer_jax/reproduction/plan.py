@@ -33,7 +33,7 @@ PRESETS = {
     "paper": Preset("the paper's Table 1 to the letter: 200 pixels, batch 32, 100 or 150 epochs at 1e-3"),
     "small": Preset(
         "a small scale for two CPU cores: 64 pixels, batch 64, cosine from 1e-3 after half an epoch of warm-up; "
-        "single networks 6 epochs, the fine-tuned hybrid 5, the frozen ones 12 on the cached features of 4 views",
+        "single networks 6 epochs, the fine-tuned hybrids 5, the frozen ones 12 on the cached features of 4 views",
         {
             "model.input_size": 64,
             "train.batch_size": 64,
@@ -46,6 +46,7 @@ PRESETS = {
             "finetuned": {"train.epochs": 5},
             "frozen": _SMALL_FROZEN,
             "fer_frozen": _SMALL_FROZEN,
+            "one_frozen": {"train.epochs": 5},
         },
     ),
 }
@@ -57,8 +58,9 @@ class Experiment:
     """A row of the table.
 
     `kind` is `single`, `scratch` (a single network without initial weights, beside the paper's rows), `finetuned`,
-    `frozen` or `fer_frozen`; `config` a file's name in `configs/`; `overrides` change it; `needs` names, by backbone,
-    the experiments whose best epoch it starts from. `paper` is None for a row that the paper does not have.
+    `frozen`, `fer_frozen` or `one_frozen` (one backbone frozen, the other trained: what the paper leaves for later);
+    `config` a file's name in `configs/`; `overrides` change it; `needs` names, by backbone, the experiments whose best
+    epoch it starts from. `paper` is None for a row that the paper does not have.
     """
 
     name: str
@@ -145,6 +147,19 @@ def experiments(
             PaperResult(74.39, 16) if paper else None,
             {first: first, second: second},
         ),
+    ]
+    rows += [
+        Experiment(
+            f"hybrid_{frozen}_frozen",
+            f"{pair}, {frozen} frozen, {trained} trained",
+            "one_frozen",
+            config,
+            {**both, "train.parameters": (f"backbones/{frozen}/**: freeze", "**: train")},
+        )
+        for frozen, trained, config in (
+            (first, second, "hybrid_efficientnet_b0_frozen"),
+            (second, first, "hybrid_mobilenet_v2_frozen"),
+        )
     ]
     preset = PRESETS[scale]
     return tuple(

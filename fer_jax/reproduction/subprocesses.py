@@ -38,16 +38,24 @@ class Outcome:
 
 
 def open_plan(workdir: Path, plan: dict) -> None:
-    """Make `workdir` the folder of `plan` (JSON), or raise `InputError` if it holds something else."""
+    """Make `workdir` the folder of `plan` (JSON), or raise `InputError` if it holds something else.
+
+    Experiments that the earlier plan did not have are added to it.
+    """
     place = workdir / _PLAN
     if place.is_file():
         earlier = json.loads(place.read_text(encoding="utf-8"))
-        changed = [f"{key}: {earlier.get(key)!r} and {plan[key]!r}" for key in plan if earlier.get(key) != plan[key]]
+        before = earlier.get("overrides", {})
+        known = {name: row for name, row in plan["overrides"].items() if name in before}
+        pairs = [(key, earlier.get(key), value) for key, value in {**plan, "overrides": known}.items()]
+        changed = [f"{key}: {then!r} and {now!r}" for key, then, now in pairs if then != now]
         if changed:
             raise InputError(
                 f"{workdir}: holds other experiments, which differ in {'; '.join(changed)} (there and now); give "
                 "another --workdir or the same arguments"
             )
+        if plan != earlier:
+            files.write_text(place, json.dumps(plan, indent=2) + "\n")
         return
     if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
         raise InputError(f"{workdir}: exists and is not the folder of a reproduction; give a new or empty --workdir")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 
@@ -21,6 +22,8 @@ NAMES = [
     "hybrid_imagenet_frozen",
     "hybrid_imagenet_finetuned",
     "hybrid_fer_frozen",
+    "hybrid_efficientnet_b0_frozen",
+    "hybrid_mobilenet_v2_frozen",
 ]
 EPOCHS = 3
 
@@ -47,7 +50,8 @@ if behaviour == "stop" and not (here / "stopped").exists():
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(60)
 rank = ["efficientnet_b0", "mobilenet_v2", "hybrid_imagenet_frozen", "hybrid_imagenet_finetuned",
-        "hybrid_fer_frozen"].index(run.name.rpartition("-seed")[0])
+        "hybrid_fer_frozen", "hybrid_efficientnet_b0_frozen",
+        "hybrid_mobilenet_v2_frozen"].index(run.name.rpartition("-seed")[0])
 run.mkdir(parents=True, exist_ok=True)
 with (run / "metrics.jsonl").open("w") as file:
     for epoch in (1, 2, 3):
@@ -124,7 +128,8 @@ def test_whole_table(paper):
         assert arguments[f"config.backbone_checkpoints.{name}"] == str(place)
     assert arguments["config.eval.test_each_epoch"] == "True"
     assert arguments["config.train.epochs"] == str(EPOCHS)
-    paper_results = [(row["paper"]["accuracy"], row["paper"]["epoch"]) for row in table["rows"]]
+    assert paper.calls[5][2]["config.train.parameters"] == "('backbones/efficientnet_b0/**: freeze', '**: train')"
+    paper_results = [(row["paper"]["accuracy"], row["paper"]["epoch"]) for row in table["rows"] if row["paper"]]
     assert paper_results == [(0.7332, 95), (0.7104, 85), (0.5863, 147), (0.7322, 74), (0.7439, 16)]
     for row in table["rows"]:
         accuracies = [correct(paper.workdir, f"{row['name']}-seed{seed}").mean() for seed in (0, 1)]
@@ -153,7 +158,7 @@ def test_whole_table(paper):
     assert "| VGGNET | 2021 | 73.28 | on PublicTest |" in text
     assert f"| angry | sad (13 %) | b ({100 - 100 * table['rows'][0]['runs'][0]['accuracy']:.1f} %) |" in text
     assert f"| angry | 0.68 | {table['rows'][0]['runs'][0]['accuracy']:.3f} |" in text
-    assert (paper.workdir / "table3.html").read_text().count("data:image/png") == 2 * 5
+    assert (paper.workdir / "table3.html").read_text().count("data:image/png") == 2 * 7
     assert (paper.workdir / "table3.png").stat().st_size > 10_000
     assert json.loads((paper.workdir / "table3.json").read_text()) == table
 
@@ -161,7 +166,7 @@ def test_whole_table(paper):
 def test_failure_loses_nothing_and_is_tried_again(paper):
     table = paper({"mobilenet_v2-seed0": "fail"})
     failures = [row["runs"][0].get("failed", "") for row in table["rows"]]
-    assert [bool(failure) for failure in failures] == [False, True, False, False, True]
+    assert [bool(failure) for failure in failures] == [False, True, False, False, True, False, False]
     assert failures[1].startswith("no such weights (exit status 2, ")
     assert failures[4] == "needs mobilenet_v2, which failed"
     assert table["rows"][2]["runs"][0]["mcnemar"] is None
@@ -189,6 +194,14 @@ def test_folder_of_other_experiments_is_refused(paper, tmp_path):
     with pytest.raises(InputError, match="differ in scale: 'tiny' and 'small'"):
         paper(scale="small")
     assert (paper.workdir / "table3.json").read_bytes() == before
+    # Of a plan that lacked an experiment, that one is run and the others stay.
+    plan = json.loads((paper.workdir / "plan.json").read_text())
+    del plan["overrides"][NAMES[-1]]
+    (paper.workdir / "plan.json").write_text(json.dumps(plan))
+    shutil.rmtree(paper.workdir / "runs" / f"{NAMES[-1]}-seed0")
+    shutil.rmtree(paper.workdir / "reports" / f"{NAMES[-1]}-seed0")
+    paper()
+    assert [call[1] for call in paper.calls] == [f"{NAMES[-1]}-seed0"]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").touch()
     with pytest.raises(InputError, match="not the folder of a reproduction"):
@@ -215,11 +228,12 @@ def test_bad_argument_is_refused_before_any_work(arguments, message, paper):
 
 def test_paper_scale_changes_nothing_but_the_networks():
     for row in experiments("paper", init="scratch"):
-        assert set(row.overrides) <= {"model.backbones", "init"}
+        more = {"train.parameters"} if row.kind == "one_frozen" else set()
+        assert set(row.overrides) <= {"model.backbones", "init"} | more
     pair = experiments(
         "small", backbones=("efficientnet_lite0", "mobilenet_v2"), init="scratch", scratch=["mobilenet_v2"]
     )
-    assert [row.paper for row in pair] == [None] * 6
+    assert [row.paper for row in pair] == [None] * 8
     assert pair[2].name == "mobilenet_v2_scratch"
 
 
