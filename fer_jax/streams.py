@@ -12,11 +12,20 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 
+class OutputLost(Exception):
+    """Standard output can no longer be written; `by_reader`: because whoever read it has seen enough."""
+
+    def __init__(self, message: str, by_reader: bool):
+        super().__init__(message)
+        self.by_reader = by_reader
+
+
 class LastingStream:
     """The text stream `stream`, whose `write` and `flush` never raise: after the first failure they do nothing.
 
     Characters that its encoding lacks are written as escapes. `on_loss` is called once, with a sentence that names the
-    stream and the reason. Everything else is that of `stream`.
+    stream and the reason; but where `is_result` is set, `OutputLost` is raised instead. Everything else is that of
+    `stream`.
     """
 
     def __init__(self, stream: TextIO, name: str, on_loss: Callable[[str], None] = lambda reason: None):
@@ -24,6 +33,7 @@ class LastingStream:
         self._name = name
         self._on_loss = on_loss
         self._lost = False
+        self.is_result = False
 
     def write(self, text: str) -> int:
         """Write `text` if the stream still takes it; return the number of its characters."""
@@ -50,7 +60,11 @@ class LastingStream:
             if isinstance(error, ValueError) and not self._stream.closed:
                 raise
             self._lost = True
-            self._on_loss(f"{self._name} {_reason(error)}")
+            loss = f"{self._name} {_reason(error)}"
+            if self.is_result:
+                _drop(self._stream)
+                raise OutputLost(loss, isinstance(error, BrokenPipeError)) from error
+            self._on_loss(loss)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
@@ -102,6 +116,20 @@ def lasting_standard_streams() -> Iterator[None]:
             setattr(sys, name, stream)
 
 
+@contextlib.contextmanager
+def output_is_result() -> Iterator[None]:
+    """In the block, a write to standard output raises `OutputLost` when the stream is lost, and nobody is told.
+
+    For a command whose work is what it writes.
+    """
+    stream = sys.stdout
+    before, stream.is_result = stream.is_result, True
+    try:
+        yield
+    finally:
+        stream.is_result = before
+
+
 def _open_nothing(descriptor: int) -> None:
     """Let a descriptor that is closed take all and have nothing.
 
@@ -116,12 +144,16 @@ def _open_nothing(descriptor: int) -> None:
             os.close(null)
 
 
-def _lose(stream: TextIO, loss: str) -> None:
+def _drop(stream: TextIO) -> None:
+    """Let what the stream has buffered, and flushes at the end of the process, go nowhere."""
     with contextlib.suppress(OSError, ValueError):
-        # What the stream has buffered, and flushes at the end of the process, then goes nowhere.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def _lose(stream: TextIO, loss: str) -> None:
+    _drop(stream)
     _losses.append(loss)
     print(f"note: {loss}; the work goes on without it", file=sys.stderr)
     for listener in list(_listeners):

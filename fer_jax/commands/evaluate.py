@@ -81,6 +81,7 @@ def main() -> None:
         predictions=predictions,
         class_names=model.class_names,
         images=split.images,
+        names=split.files,
         history=model.run_history(),
         provenance=model.provenance() | _provenance_of(data, args),
         include_faces=not args.no_faces,

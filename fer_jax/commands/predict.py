@@ -24,9 +24,10 @@ from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.prediction.classifiers import load_classifier
 from fer_jax.prediction.crops import CROP_SIDE, FACES
 from fer_jax.prediction.results import ERROR, FACE, FORMATS, NO_FACE, RowWriter, Summary
-from fer_jax.prediction.sources import check_arguments, find_sources
+from fer_jax.prediction.sources import check_apart, check_arguments, find_sources
 from fer_jax.runtime.files import replace_file
 from fer_jax.runtime.user_path import PathArgument
+from fer_jax.streams import OutputLost, output_is_result
 from fer_jax.zoo.shipped import default_name
 
 _BATCH = 32  # As fast for each face as any larger batch, and quick to give the first result.
@@ -86,6 +87,8 @@ def predict(args: argparse.Namespace, listed: TextIO) -> int:
     for option, path, is_wrong in (("--out", args.out, Path.is_dir), ("--draw", args.draw, Path.is_file)):
         if path is not None and is_wrong(path):
             raise InputError(f"{option}={path}: is a {'folder' if path.is_dir() else 'file'}; choose another name")
+    if args.draw is not None:
+        check_apart(args.inputs, args.draw)
     # Here, because what reads videos and finds faces is not always installed, nor ever needed for --help.
     from fer_jax.prediction.pipeline import Prediction
 
@@ -97,7 +100,7 @@ def predict(args: argparse.Namespace, listed: TextIO) -> int:
         detect = FaceDetector(args.min_score, threads=1)
     classifier = load_classifier(str(args.model or default_name()), args.batch_size)
     prediction = Prediction(
-        find_sources(args.inputs, listed),
+        find_sources(args.inputs, listed, leave_out=args.draw),
         classifier,
         faces=args.faces,
         detect=detect,
@@ -130,10 +133,10 @@ def predict(args: argparse.Namespace, listed: TextIO) -> int:
                     print(f"\r{summary}", end="", file=sys.stderr, flush=True)
         except KeyboardInterrupt:
             status = 130
-        except BrokenPipeError:
-            # Whoever read standard output has seen enough; Python would complain once more when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+        except OutputLost as loss:
+            if loss.by_reader:
+                return 0
+            raise InputError(f"{loss}; the results end there, write them to a file by --out") from loss
     summary.seconds = time.monotonic() - started
     print(f"{chr(13) if sys.stderr.isatty() else ''}{summary}", file=sys.stderr)
     return status or (1 if summary.errors else 0)
@@ -159,7 +162,8 @@ def _form(out: Path | None, form: str | None) -> str:
 def _stream(out: Path | None) -> Iterator[TextIO]:
     """Standard output, or the file `out`, which appears when all is written."""
     if out is None:
-        yield sys.stdout
+        with output_is_result():
+            yield sys.stdout
         return
     try:
         with replace_file(out) as beside, beside.open("w", encoding="utf-8", newline="") as stream:

@@ -1,6 +1,7 @@
 """Use an exported ONNX file with onnxruntime alone: nothing here imports JAX."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class OnnxModel:
             raise InputError(f"{path}: no such file; {_ADVICE}")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # Errors: what is wrong with a file is said by the exception.
+        options.intra_op_num_threads = _usable_cores()
         with _readable(path):
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.metadata: ExportMetadata = decode_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
@@ -68,6 +70,16 @@ def check_images(images: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray
         expected = ", ".join(map(str, ("n", *image_shape)))
         raise InputError(f"images: found {images.dtype} {list(images.shape)}, expected uint8 [{expected}]")
     return images
+
+
+def _usable_cores() -> int:
+    """Count the cores that this process may use.
+
+    onnxruntime counts those of the machine, and its threads wait by spinning: more threads than cores are slower.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

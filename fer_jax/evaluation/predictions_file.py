@@ -15,16 +15,19 @@ FILE_NAME = "predictions.csv"
 
 _COLUMNS = ("row_id", "label", "label_name", "predicted", "predicted_name", "correct")
 _PROBABILITY = "probability_"
+_FILE = "file"
 
 
-def predictions_csv(predictions: Predictions, class_names: Sequence[str]) -> str:
+def predictions_csv(predictions: Predictions, class_names: Sequence[str], files: Sequence[str] = ()) -> str:
     """Return one line an example: `row_id,label,label_name,predicted,predicted_name,correct`, then `probability_NAME`s.
 
-    `correct` is 1 or 0. A probability has the fewest digits that give back the same float32.
+    `correct` is 1 or 0. A probability has the fewest digits that give back the same float32. `files` are those of a
+    `Split`; where there are any, `file` stands after `row_id`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(f"{_PROBABILITY}{name}" for name in class_names)])
+    row_id, *columns = _COLUMNS
+    writer.writerow([row_id, *([_FILE] if files else []), *columns, *(f"{_PROBABILITY}{name}" for name in class_names)])
     rows = zip(
         predictions.row_ids.tolist(),
         predictions.labels.tolist(),
@@ -32,10 +35,12 @@ def predictions_csv(predictions: Predictions, class_names: Sequence[str]) -> str
         predictions.probabilities,
         strict=True,
     )
-    for row_id, label, predicted, probabilities in rows:
+    for i, (row_id, label, predicted, probabilities) in enumerate(rows):
         names = class_names[label], class_names[predicted]
+        # What is no text in UTF-8, as names of files may be, is written escaped.
+        file = [files[i].encode("utf-8", "backslashreplace").decode()] if files else []
         writer.writerow(
-            [row_id, label, names[0], predicted, names[1], int(label == predicted), *map(str, probabilities)]
+            [row_id, *file, label, names[0], predicted, names[1], int(label == predicted), *map(str, probabilities)]
         )
     return text.getvalue()
 

@@ -36,6 +36,7 @@ def write_report(
     temperature: StoredTemperature | None = None,
     votes: tuple[np.ndarray, str] | None = None,
     more: Sequence[Section] = (),
+    names: Sequence[str] = (),
 ) -> list[Path]:
     """Write the report of `predictions` into the folder `out`, made if missing; return the files, `report.md` last.
 
@@ -49,7 +50,8 @@ def write_report(
     (data, split, checkpoint, ...) and is shown in its order. `temperature` is that of the model, whose calibration is
     shown before and after it; predictions.csv has the probabilities before it. `votes` are those of FER+ on
     the images, int [n, 10] as in `fer_jax.data.ferplus.Votes`, and what they are called: for the label audit. `more`
-    are further sections, by what else is known of the data.
+    are further sections, by what else is known of the data. `names` are the files of the images, as `Split.files` has
+    them: predictions.csv and the page then say which image a row is.
 
     Raises `InputError` if `out` cannot be a folder, `ValueError` if `images` do not go with the predictions, and what
     `classification_metrics` raises; all before anything is written.
@@ -98,9 +100,10 @@ def write_report(
         history=content["history"],
         images=images if include_faces else None,
         votes=votes[0] if votes is not None else None,
+        files=names,
     )
     texts = {
-        PREDICTIONS: predictions_csv(predictions, class_names),
+        PREDICTIONS: predictions_csv(predictions, class_names, names),
         "report.json": json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
         "report.html": page,
         "report.md": _markdown(metrics, headline, list(figures), sections, told),

@@ -2,14 +2,16 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from fer_jax.errors import InputError
 from fer_jax.prediction import video
 from fer_jax.prediction.pipeline import Predicted
 from fer_jax.prediction.results import FACE, Row
+from fer_jax.prediction.sources import check_apart_from
 
 _LONGEST = 1280  # Pixels of a drawn picture's longer side: larger ones are made smaller.
 _SMALLEST = 480  # Small ones are made larger, so that the text has room.
@@ -51,6 +53,8 @@ class Drawings:
     """Writes drawn pictures into `folder`: `NAME.jpg` for a picture, `NAME.mp4` for a video, numbered where needed.
 
     Use as a context manager, whose end finishes the last video.
+
+    Raises `InputError` where a drawing cannot be written, or lies in the folder of what it is drawn from.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str], threshold: float, rate: float):
@@ -67,6 +71,11 @@ class Drawings:
         if found.picture is None:
             return
         image = drawn(found.picture, found.rows, self._class_names, self._threshold)
+        with self._writable():
+            self._write(found, image)
+
+    def _write(self, found: Predicted, image: Image.Image) -> None:
+        check_apart_from(found.source, self._folder / "drawing")
         if found.source.kind == "picture":
             image.save(self._place(found.source.name, ".jpg"), quality=92)
             return
@@ -87,9 +96,18 @@ class Drawings:
         self._used.add(place)
         return place
 
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"--draw={self._folder}: cannot be written: {error.strerror or error}") from error
+
     def __enter__(self) -> "Drawings":
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._writable():
+            self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *exception) -> None:
-        self._video.close()
+        with self._writable():
+            self._video.close()

@@ -8,6 +8,7 @@ between them is bounded, so that memory is too.
 import dataclasses
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ from fer_jax.prediction.results import ERROR, FACE, NO_FACE, Row
 from fer_jax.prediction.sources import Source
 
 _AHEAD = 2  # Batches that are judged or wait for it.
+_PATIENCE = 2.0  # Seconds that a face waits for others to be judged with, where pictures come slowly.
 
 Detect = Callable[[Image.Image], list[Face]]
 
@@ -151,13 +153,17 @@ class Prediction:
                 judged.popleft()
 
         with ThreadPoolExecutor(1) as judge:
+            since = time.monotonic()
             for picture in pictures:
                 waiting.append(picture)
+                is_live = picture.source.kind == "camera"
+                since = since if pixels else time.monotonic()
                 pixels += picture.pixels
                 rows += [row for row in picture.rows if row.status == FACE]
-                is_live = picture.source.kind == "camera"
-                while len(pixels) >= self._batch_size or (pixels and is_live):
+                is_due = is_live or (not judged and time.monotonic() - since > _PATIENCE)
+                while len(pixels) >= self._batch_size or (pixels and is_due):
                     submit()
+                    since = time.monotonic()
                 settle(0 if is_live else _AHEAD)
                 while waiting and not _is_open(waiting[0]):
                     yield waiting.popleft()

@@ -29,6 +29,8 @@ VIDEO_SUFFIXES = (
 
 STANDARD_INPUT = "-"
 
+_ELSEWHERE = "choose another folder for the drawings"
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -42,22 +44,22 @@ class Source:
     error: str = ""
 
 
-def find_sources(arguments: Iterable[str], listed: TextIO) -> Iterator[Source]:
+def find_sources(arguments: Iterable[str], listed: TextIO, leave_out: Path | None = None) -> Iterator[Source]:
     """Yield what `arguments` name, in their order; files of folders and globs in the order of their names.
 
-    An argument is a file, a folder (with all below it), a glob (`**` for any folders), the number of a camera where no
-    file has that name, or `-`: then each line of `listed` is a path.
+    An argument is a file, a folder (with all below it but the folder `leave_out`), a glob (`**` for any folders), the
+    number of a camera where no file has that name, or `-`: then each line of `listed` is a path.
     """
     for argument in arguments:
         if argument == STANDARD_INPUT:
             for line in listed:
                 if line := line.rstrip("\n"):
-                    yield from _named(line)
+                    yield from _named(line, leave_out)
         else:
-            yield from _named(argument)
+            yield from _named(argument, leave_out)
 
 
-def _named(argument: str) -> Iterator[Source]:
+def _named(argument: str, leave_out: Path | None) -> Iterator[Source]:
     try:
         path = Path(argument).expanduser()
         is_folder, exists = path.is_dir(), path.exists()
@@ -65,7 +67,7 @@ def _named(argument: str) -> Iterator[Source]:
         yield Source(argument, "picture", f"cannot be looked up ({getattr(error, 'strerror', None) or error})")
         return
     if is_folder:
-        yield from _inside(path)
+        yield from _inside(path, leave_out)
     elif exists:
         yield _file(path)
     elif argument.isascii() and argument.isdigit():
@@ -79,11 +81,13 @@ def _named(argument: str) -> Iterator[Source]:
         yield Source(argument, "picture", "no such file or folder")
 
 
-def _inside(folder: Path) -> Iterator[Source]:
+def _inside(folder: Path, leave_out: Path | None) -> Iterator[Source]:
     """The pictures and videos below `folder`, also behind links to files; hidden ones are left out."""
-    found = False
+    found, left_out = False, leave_out and leave_out.resolve()
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and Path(parent, name).resolve() != left_out
+        )
         for name in sorted(files):
             if name.lower().endswith((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)) and not name.startswith("."):
                 found = True
@@ -94,6 +98,23 @@ def _inside(folder: Path) -> Iterator[Source]:
 
 def _file(path: Path) -> Source:
     return Source(str(path), "video" if path.suffix.lower() in VIDEO_SUFFIXES else "picture")
+
+
+def check_apart(arguments: Iterable[str], drawings: Path) -> None:
+    """Raise `InputError` if pictures of `arguments` lie in the folder `drawings`: their drawings would replace them."""
+    for argument in arguments:
+        # Of a glob, the folder before its last part.
+        place = Path(argument).expanduser()
+        if argument != STANDARD_INPUT and drawings.resolve() == (place if place.is_dir() else place.parent).resolve():
+            raise InputError(
+                f"--draw={drawings}: holds the input {argument}, which a drawing could replace; {_ELSEWHERE}"
+            )
+
+
+def check_apart_from(source: Source, drawing: Path) -> None:
+    """Raise `InputError` if the file of `source` lies where its drawing is to be."""
+    if source.kind != "camera" and Path(source.name).resolve().parent == drawing.resolve().parent:
+        raise InputError(f"--draw={drawing.parent}: holds the input {source.name}; {_ELSEWHERE}")
 
 
 def check_arguments(arguments: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Two models on the same images: against SciPy, figures counted by hand, and files of other orders."""
 
+import csv
 import json
 
 import numpy as np
@@ -134,6 +135,10 @@ def test_file_of_predictions_is_read_back_and_damage_named(tmp_path):
     assert names == NAMES
     for array in ("row_ids", "labels", "probabilities"):
         np.testing.assert_array_equal(getattr(found, array), getattr(whole, array))
+    path.write_text(predictions_csv(whole, NAMES, [f"test/happy/{i}, the \udce9.png" for i in range(20)]))
+    with path.open(newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)][1] == "test/happy/1, the \\udce9.png"
+    np.testing.assert_array_equal(read_predictions(path)[0].probabilities, whole.probabilities)
     lines = text.splitlines()
     cell = lines[3].split(",")
     for damaged, message in (

@@ -1,6 +1,8 @@
 """The command: what it writes, what it draws, and its exit statuses."""
 
 import csv
+import errno
+import io
 import json
 import subprocess
 import sys
@@ -51,6 +53,48 @@ def test_drawings(run, tmp_path):
     with Image.open(tmp_path / "drawn" / "0.jpg") as image:
         assert image.size == (480, 480)
         assert len(image.getcolors(10**6)) > 20
+
+
+class LostOutput(io.StringIO):
+    """Standard output that takes no line."""
+
+    def __init__(self, error):
+        super().__init__()
+        self._error = error
+
+    def flush(self):
+        raise self._error
+
+
+def test_who_has_seen_enough_ends_it_quietly(run, monkeypatch, capsys, classifier):
+    monkeypatch.setattr(sys, "stdout", LostOutput(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    assert run(*["."] * 100, "--batch-size=1") == 0
+    assert capsys.readouterr().err == ""
+    assert sum(classifier.batches) < 100
+
+
+def test_a_full_disk_is_no_success(run, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", LostOutput(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(SystemExit) as caught:
+        run(".")
+    assert caught.value.code == 2
+    assert "standard output cannot be written (No space left on device)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inputs", [["."], ["0.png"], ["*.png"], ["list"]])
+def test_a_drawing_never_replaces_its_picture(inputs, run, tmp_path, monkeypatch):
+    Image.new("L", (48, 48), 200).save(tmp_path / "0.jpg")
+    before = (tmp_path / "0.jpg").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("0.jpg\n"))
+    with pytest.raises(SystemExit):
+        run(*(["-"] if inputs == ["list"] else inputs), f"--draw={tmp_path}")
+    assert (tmp_path / "0.jpg").read_bytes() == before
+
+
+def test_drawings_in_a_folder_of_inputs_are_not_judged_again(run, tmp_path, capsys):
+    for _ in range(2):
+        assert run(".", "--draw=drawn") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_an_interruption_keeps_what_was_found(run, tmp_path, classifier, monkeypatch):

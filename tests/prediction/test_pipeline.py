@@ -47,6 +47,12 @@ def test_rows_come_in_order_from_full_batches(classifier, folder):
     assert all(picture.rows[0].box == (0, 0, 48, 48) and picture.rows[0].score is None for picture in found)
 
 
+def test_a_face_does_not_wait_long_for_others(classifier, folder, monkeypatch):
+    monkeypatch.setattr(pipeline, "_PATIENCE", -1.0)
+    assert labels(predict(classifier, ".")) == [min(24 * index // 36, 6) for index in range(10)]
+    assert classifier.batches[0] == 1
+
+
 def test_a_bad_file_ends_nothing(classifier, folder):
     (folder / "3.png").write_text("no picture")
     (folder / "4.png").write_bytes(b"")

@@ -34,12 +34,13 @@ def report_page(
     history: Sequence[Mapping[str, float | None]],
     images: np.ndarray | ImageFiles | None,
     votes: np.ndarray | None = None,
+    files: Sequence[str] = (),
 ) -> str:
     """Return the page.
 
     `images` go with the predictions, in their order; None leaves them out of the page. `votes` int [n, 10] as in
     `fer_jax.data.ferplus.Votes` let images be chosen by whom the votes agree with. `history` is as in
-    `fer_jax.evaluation.report.write_report`.
+    `fer_jax.evaluation.report.write_report`. `files` name the images, where each is a file of its own.
     """
     n = len(predictions.labels)
     sprites, tiles = None, None
@@ -62,7 +63,7 @@ def report_page(
         verdicts=VERDICTS if votes is not None else (),
         few_faces=images is not None and n > MOST_FACES,
         most_faces=MOST_FACES,
-        data=_data(predictions, metrics.class_names, sprites, tiles, votes),
+        data=_data(predictions, metrics.class_names, sprites, tiles, votes) | {"files": list(files)},
     )
 
 

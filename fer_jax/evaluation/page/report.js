@@ -11,6 +11,7 @@
 
   const predicted = (i) => data.order[i][0];
   const confidence = (i) => data.scores[i][0] / 10;
+  const named = (i) => (data.files.length ? data.files[i] : "row " + data.rows[i]);
   const percent = (thousandths) => (thousandths / 10).toFixed(1) + " %";
 
   function element(tag, attributes, ...children) {
@@ -37,10 +38,10 @@
     const i = chosen[position], right = predicted(i) === data.labels[i];
     const answer = element("span", right ? {} : { class: "wrong" }, data.names[predicted(i)]);
     const caption = element("span", {}, data.names[data.labels[i]], " → ", answer, element("br", {}), percent(data.scores[i][0]));
-    const label = `row ${data.rows[i]}: true ${data.names[data.labels[i]]}, predicted ${data.names[predicted(i)]}, ${percent(data.scores[i][0])}`;
+    const label = `${named(i)}: true ${data.names[data.labels[i]]}, predicted ${data.names[predicted(i)]}, ${percent(data.scores[i][0])}`;
     const button = element("button", { type: "button", "aria-label": label, "data-index": i });
     const picture = face(i, 92);
-    button.append(...(picture ? [picture] : [element("small", {}, "row " + data.rows[i]), element("br", {})]), caption);
+    button.append(...(picture ? [picture] : [element("small", {}, named(i)), element("br", {})]), caption);
     button.addEventListener("click", () => show(position));
     return element("li", {}, button);
   }
@@ -91,7 +92,7 @@
   function show(position) {
     open = position;
     const i = chosen[position], body = byId("detail-body");
-    byId("detail-title").textContent = `Row ${data.rows[i]}: true ${data.names[data.labels[i]]}, predicted ${data.names[predicted(i)]}`;
+    byId("detail-title").textContent = `${named(i).replace(/^row/, "Row")}: true ${data.names[data.labels[i]]}, predicted ${data.names[predicted(i)]}`;
     const picture = face(i, 192);
     body.replaceChildren(...(picture ? [picture] : []), element("h3", {}, "Probabilities"),
       scores(data.order[i].map((c, k) => [data.names[c], percent(data.scores[i][k]), data.scores[i][k] / 10])));

@@ -63,15 +63,18 @@ def browser():
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=390,844"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as found:
+        # A window cannot be as narrow.
+        phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
         yield found
 
 
 def test_a_cell_opens_its_images_and_filters_choose(browser, tmp_path):
-    _, metrics, text = page()
+    _, metrics, text = page(files=[f"test/{i}.png" for i in range(N)])
     (tmp_path / "report.html").write_text(text)
     browser.get(f"file://{tmp_path}/report.html")
     find = browser.find_element
@@ -84,12 +87,12 @@ def test_a_cell_opens_its_images_and_filters_choose(browser, tmp_path):
     assert len(faces) == min(count, 60)
     assert "data:image/webp" in find("css selector", "#faces .face").value_of_css_property("background-image")
     browser.execute_script("arguments[0].click()", faces[0])
-    assert f"true {EXPRESSIONS[label]}" in find("id", "detail-title").text
+    assert re.match(rf"test/\d+\.png: true {EXPRESSIONS[label]}", find("id", "detail-title").text)
     browser.execute_script("arguments[0].click()", find("id", "close"))
     script = (
         "const f = document.getElementById('filters'); f.reset(); document.getElementById('outcome').value = 'wrong';"
     )
     browser.execute_script(script + "f.dispatchEvent(new Event('input'))")
     assert find("id", "status").text == f"{N - int(metrics.confusion.trace())} of {N} images"
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 390
     assert browser.get_log("browser") == []
