@@ -36,8 +36,9 @@ from fer_jax.runtime.profiling import StepTrace
 from fer_jax.runtime.run_ahead import StepsInFlight
 from fer_jax.runtime.sharding import make_mesh, replicated, split_batch
 from fer_jax.runtime.terminal import TrainingProgress
-from fer_jax.runtime.user_path import user_path
+from fer_jax.runtime.user_path import user_place
 from fer_jax.runtime.watchdog import COMPILE_ALLOWANCE, Watchdog
+from fer_jax.storage.bucket import AnyPath, BucketPath
 from fer_jax.streams import told_of_losses
 from fer_jax.training.cached_features import cached_input
 from fer_jax.training.nan_guard import all_finite, first_not_finite
@@ -81,7 +82,9 @@ class RunProgress:
 
 
 @usual_numerics()
-def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_steps: int = 0) -> TrainResult:
+def train(
+    config: ConfigDict, data: Dataset, workdir: str | Path | BucketPath, *, profile_steps: int = 0
+) -> TrainResult:
     """Train the network of `config` on `data.train`, or resume the run that `workdir` holds.
 
     After each epoch the network is evaluated on `data.validation`, whose accuracy selects the best epoch (the
@@ -95,7 +98,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
     Args:
       config: see `fer_jax.config.defaults`.
       data: the splits, as they were read: `config.data` may say to change their labels.
-      workdir: the folder of the run.
+      workdir: the folder of the run, on a disk or in a bucket (`gs://BUCKET/FOLDER`).
       profile_steps: how many steps to trace, into `workdir/profile`.
 
     Returns:
@@ -107,7 +110,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
       Preempted: after SIGTERM, SIGINT, SIGHUP or SIGUSR1, once the state is saved.
     """
     # ---- What is asked for can be done.
-    workdir = user_path(workdir, f"the run's folder {workdir}")
+    workdir = user_place(workdir, f"the run's folder {workdir}")
     check_config(config)
     check_effects(config, data.nbytes)
     data = as_configured(config, data)
@@ -123,9 +126,10 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
     steps_per_epoch, total_steps = program.steps_per_epoch, program.total_steps
 
     with contextlib.ExitStack() as stack:
-        description, changed = stack.enter_context(open_run_folder(workdir, description))
+        description, changed, check_hold = stack.enter_context(open_run_folder(workdir, description))
         watchdog = stack.enter_context(Watchdog(config.train.watchdog_minutes))
         checkpoints = stack.enter_context(Checkpoints(workdir))
+        checkpoints.commit_after(check_hold)
 
         # ---- The state before the first step, or where an earlier command stopped; the data, on the devices.
         state = program.initial_state(
@@ -145,6 +149,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
         silent = not processes.is_main()
         resume = (run.step, len(run.history)) if resumed else ()
         log = stack.enter_context(MetricsLog(workdir, *resume, silent=silent))
+        checkpoints.commit_after(log.flush)
         note = functools.partial(add_notice, workdir)
         if not silent:
             stack.enter_context(told_of_losses(note))
@@ -235,7 +240,7 @@ def train(config: ConfigDict, data: Dataset, workdir: str | Path, *, profile_ste
     return TrainResult(description, run.best, run.history)
 
 
-def _write_overviews(workdir: Path, what_trains: str, state: TrainState) -> None:
+def _write_overviews(workdir: AnyPath, what_trains: str, state: TrainState) -> None:
     """Write `freeze.txt` and `parameters.txt`, in the main process."""
     if processes.is_main():
         write_overviews(workdir, what_trains, parameter_overview.get_parameter_overview(state.params))
@@ -288,7 +293,7 @@ class _Saver:
 
     program: TrainProgram
     data: Dataset
-    workdir: Path
+    workdir: AnyPath
     checkpoints: Checkpoints
     description: RunDescription
 
@@ -371,7 +376,7 @@ def _last_line(run: RunProgress, description: RunDescription, config: ConfigDict
     )
 
 
-def _headline(data: Dataset, backbones: Sequence[InitialBackbone], program: TrainProgram, workdir: Path) -> str:
+def _headline(data: Dataset, backbones: Sequence[InitialBackbone], program: TrainProgram, workdir: AnyPath) -> str:
     """What is about to be trained, on what, where."""
     networks = " + ".join(f"{backbone.spec.name} ({backbone.origin})" for backbone in backbones)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(program.params))
@@ -396,7 +401,7 @@ def _epoch_line(entry: EpochResult, improved: bool) -> str:
     )
 
 
-def _not_finite(step: int, row_ids: np.ndarray, last_step: int, workdir: Path) -> str:
+def _not_finite(step: int, row_ids: np.ndarray, last_step: int, workdir: AnyPath) -> str:
     saved = f"the state after step {last_step} is whole, in {workdir}" if last_step else "nothing was saved yet"
     return (
         f"the training loss, its gradient or the state is not finite at step {step}, on the rows "

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fer_jax.benchmarking.section import Section
 from fer_jax.evaluation.plots import save_figure
-from fer_jax.runtime import files
+from fer_jax.storage import files
 
 # Okabe and Ito's palette, told apart with any colour vision.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")

@@ -16,10 +16,10 @@ from fer_jax.evaluation.metrics import Predictions
 from fer_jax.evaluation.model_comparison import aligned, compare, comparison_markdown
 from fer_jax.evaluation.predictions_file import FILE_NAME, read_predictions
 from fer_jax.inference.model import TrainedModel
-from fer_jax.runtime import files
 from fer_jax.runtime.compile_cache import enable_compile_cache
 from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.malloc import keep_freed_memory
+from fer_jax.storage import files
 
 
 @exit_on_input_error

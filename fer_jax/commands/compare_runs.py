@@ -9,8 +9,8 @@ import argparse
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.evaluation.comparison import comparison_table, named_runs
 from fer_jax.evaluation.plots import save_figure, validation_curves_figure
-from fer_jax.runtime import files
 from fer_jax.runtime.user_path import PathArgument
+from fer_jax.storage import files
 
 
 @exit_on_input_error

@@ -25,8 +25,8 @@ from fer_jax.prediction.classifiers import load_classifier
 from fer_jax.prediction.crops import CROP_SIDE, FACES
 from fer_jax.prediction.results import ERROR, FACE, FORMATS, NO_FACE, RowWriter, Summary
 from fer_jax.prediction.sources import check_apart, check_arguments, find_sources
-from fer_jax.runtime.files import replace_file
 from fer_jax.runtime.user_path import PathArgument
+from fer_jax.storage.files import replace_file
 from fer_jax.streams import OutputLost, output_is_result
 from fer_jax.zoo.shipped import default_name
 

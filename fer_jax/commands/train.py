@@ -30,7 +30,7 @@ from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
 from fer_jax.runtime.quiet_orbax import silence_orbax
-from fer_jax.runtime.user_path import PathArgument, SourceArgument
+from fer_jax.runtime.user_path import PlaceArgument, SourceArgument
 from fer_jax.train import train
 
 
@@ -41,7 +41,9 @@ def main() -> None:
     )
     parser.add_argument("--config", required=True, help="a config by name or file; --config.KEY=VALUE changes it")
     parser.add_argument("--data", action=SourceArgument, help="where the images come from")
-    parser.add_argument("--workdir", action=PathArgument, help="the folder for checkpoints, metrics and curves")
+    parser.add_argument(
+        "--workdir", action=PlaceArgument, help="the folder for checkpoints, metrics and curves, or gs://BUCKET/FOLDER"
+    )
     parser.add_argument("--summary", action="store_true", help="print the layers of the network and stop")
     parser.add_argument("--profile", type=int, default=0, metavar="STEPS", help="trace some steps into WORKDIR/profile")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")

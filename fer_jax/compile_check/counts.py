@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fer_jax.compile_check.check import CompiledStep
 from fer_jax.errors import InputError
-from fer_jax.runtime import files
+from fer_jax.storage import files
 
 _SETTING = ("topology", "input_size", "dtype")
 _COUNTS = ("cycles", "all_reduces", "all_reduce_bytes")

@@ -14,7 +14,7 @@ from fer_jax.data.dataset import Dataset
 from fer_jax.data.options import FolderOptions
 from fer_jax.data.packed import Member, members
 from fer_jax.errors import InputError, is_exhaustion
-from fer_jax.runtime.files import replace_file
+from fer_jax.storage.files import replace_file
 
 _log = logging.getLogger("fer_jax")
 

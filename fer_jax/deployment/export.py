@@ -17,7 +17,7 @@ from fer_jax.deployment.proof import NUM_IMAGES, ProofImages, prove
 from fer_jax.errors import InputError
 from fer_jax.evaluation.data_for_model import data_for
 from fer_jax.inference.model import TrainedModel
-from fer_jax.runtime.files import replace_file, write_text
+from fer_jax.storage.files import replace_file, write_text
 
 SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
 """The formats, and what the names of their files end in."""

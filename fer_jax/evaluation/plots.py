@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from fer_jax.evaluation.metrics import ClassificationMetrics
-from fer_jax.runtime.files import replace_file
+from fer_jax.storage.files import replace_file
 
 # Okabe and Ito's palette ("Color Universal Design", 2008): told apart with any colour vision, and in gray.
 _BLUE, _ORANGE, _GREEN, _VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"

@@ -18,7 +18,7 @@ from fer_jax.evaluation.predictions_file import predictions_csv
 from fer_jax.evaluation.section import Section, Table, percent
 from fer_jax.runs.metrics_log import finite_or_none
 from fer_jax.runs.temperature import StoredTemperature
-from fer_jax.runtime import files
+from fer_jax.storage import files
 
 _CURVES = "training_curves.png"
 _SAMPLES = "samples.png"

@@ -15,7 +15,7 @@ from pathlib import Path
 from fer_jax.errors import InputError, is_exhaustion
 from fer_jax.pretrained.manifest import Source
 from fer_jax.pretrained.source_file import file_hash
-from fer_jax.runtime.files import replace_file
+from fer_jax.storage.files import replace_file
 
 _TIMEOUT_SECONDS = 60
 

@@ -12,7 +12,7 @@ from fer_jax.errors import InputError
 from fer_jax.models.backbone import BackboneSpec
 from fer_jax.pretrained.layers import RUNNING_STATISTICS, Layer, backbone_layers
 from fer_jax.pretrained.variant import read_variant
-from fer_jax.runtime.files import replace_file
+from fer_jax.storage.files import replace_file
 
 CONVERTER_VERSION = 1
 """Grows when files converted earlier would differ from those converted now."""

@@ -16,7 +16,7 @@ from fer_jax.errors import InputError
 from fer_jax.inference.model import TrainedModel
 from fer_jax.publishing.card import model_card
 from fer_jax.publishing.storage_choice import write_smallest
-from fer_jax.runtime import files
+from fer_jax.storage import files
 from fer_jax.zoo.model_file import read_model_file
 
 _TIMED = 512  # Images whose prediction is timed.

@@ -17,8 +17,8 @@ from pathlib import Path
 from fer_jax.config.shipped import shipped_folder
 from fer_jax.errors import InputError
 from fer_jax.reproduction.plan import Experiment
-from fer_jax.runtime import files
 from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, IMPATIENT, Preempted, stop_signals
+from fer_jax.storage import files
 
 _PLAN = "plan.json"
 

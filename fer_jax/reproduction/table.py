@@ -10,7 +10,7 @@ from fer_jax.reproduction import render
 from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS, experiments
 from fer_jax.reproduction.results import table_of
 from fer_jax.reproduction.subprocesses import PROGRAM, Runner, open_plan
-from fer_jax.runtime import files
+from fer_jax.storage import files
 
 
 def reproduce(

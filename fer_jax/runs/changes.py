@@ -1,12 +1,11 @@
 """What may change between two commands of one run: that on which none of its results depends."""
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
 from fer_jax.config.loading import differences
 from fer_jax.errors import InputError
 from fer_jax.runs.record import RunDescription
+from fer_jax.storage.bucket import AnyPath
 
 # On the last three results depend to rounding at most. Of the files of votes and of twins only the content matters,
 # which shows in the fingerprint of the data. Patience says only how many of the same epochs a run takes.
@@ -25,7 +24,7 @@ _WITHOUT_EFFECT = (
 _EPOCHS = "train.epochs"
 
 
-def accepted_changes(workdir: Path, earlier: RunDescription, config: ConfigDict, saved_step: int) -> tuple[str, ...]:
+def accepted_changes(workdir: AnyPath, earlier: RunDescription, config: ConfigDict, saved_step: int) -> tuple[str, ...]:
     """Return what differs between the config of the run in `workdir` and `config`, as `differences` has it.
 
     More epochs, or fewer that are not begun yet, are the same run where the learning rate does not depend on their
@@ -47,7 +46,9 @@ def accepted_changes(workdir: Path, earlier: RunDescription, config: ConfigDict,
     return tuple(lines.values())
 
 
-def _check_epochs(workdir: Path, earlier: RunDescription, config: ConfigDict, saved_step: int, elsewhere: str) -> None:
+def _check_epochs(
+    workdir: AnyPath, earlier: RunDescription, config: ConfigDict, saved_step: int, elsewhere: str
+) -> None:
     there, now = earlier.parsed_config().train.epochs, config.train.epochs
     change = f"{workdir}: config.train.epochs={now}, but the run there has {there}"
     if config.optimizer.schedule == "cosine":

@@ -10,18 +10,22 @@ A checkpoint that cannot be used is moved to `checkpoints/set_aside/` and the on
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from fer_jax.errors import InputError, first_line, is_exhaustion
-from fer_jax.runs.checksums import find_damage, write_checksums
+from fer_jax.runs.checkpoint_folder import KEPT, CheckpointFolder, checkpoint_folder
+from fer_jax.runs.checksums import find_damage
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.runs.record import CheckpointRecord, as_json, decode_record
 from fer_jax.runtime import processes
-from fer_jax.runtime.user_path import user_path
+from fer_jax.runtime.user_path import user_place
+from fer_jax.storage.bucket import AnyPath, BucketPath
 from fer_jax.training.state import TrainState
 
 CHECKPOINTS = "checkpoints"
@@ -42,22 +46,29 @@ class Checkpoints:
     Raises `InputError` if there are states to resume from and all of them are damaged; nothing is moved then.
     """
 
-    def __init__(self, workdir: Path):
+    def __init__(self, workdir: AnyPath):
         self._workdir = workdir
+        self._before_commit: list[Callable[[], None]] = []
+        self._best_folder, self._last_folder = (
+            checkpoint_folder(workdir / name, self._call_before_commit) for name in (_BEST, _LAST)
+        )
         self.notices: list[str] = []
         self.last_step = processes.on_main(self._choose)
-        # Two of each: one before the newest, should that turn out to be damaged.
-        self._best = _Writer(workdir / _BEST)
-        self._last = _Writer(workdir / _LAST)
+        self._best = _Writer(workdir / _BEST, self._best_folder)
+        self._last = _Writer(workdir / _LAST, self._last_folder)
+
+    def commit_after(self, action: Callable[[], None]) -> None:
+        """Call `action` before any later checkpoint becomes whole in a bucket; if it raises, none does."""
+        self._before_commit.append(action)
 
     def save_best(self, step: int, state: TrainState, record: CheckpointRecord) -> None:
         """Keeps the model of `state` as the best one so far."""
-        self._best.save(step, _model_items(state, record))
+        self._best.save(step, _model_items(state, record, self._best_folder))
 
     def save_last(self, step: int, state: TrainState, metrics: Any, record: CheckpointRecord) -> None:
         """Keep all of `state`, and `metrics` (any pytree of arrays), to resume from after `step`."""
-        items = _model_items(state, record)
-        items["progress"] = ocp.args.StandardSave(_progress(state, metrics))
+        items = _model_items(state, record, self._last_folder)
+        items["progress"] = ocp.args.StandardSave(_to_write(_progress(state, metrics), self._last_folder))
         self._last.save(step, items)
         self.last_step = step
 
@@ -68,13 +79,13 @@ class Checkpoints:
         items = _restore_model_items(state.params, state.batch_stats)
         items["progress"] = ocp.args.StandardRestore(_abstract(_progress(state, metrics)))
         place = self._workdir / _LAST / str(self.last_step)
-        restored = _read(place, items)
+        restored = _read(place, self._last_folder.files_of(self.last_step), items)
         record = decode_record(restored.record, f"{place}, record")
         progress = dict(restored.progress)
         metrics = jax.tree.unflatten(jax.tree.structure(metrics), progress.pop("metrics"))
         state = TrainState.from_parts(restored.model, progress)
         # The run ended after the last state was saved and before the best one was: they are the same model.
-        if record.best and record.best.step == self.last_step and self.last_step not in _steps(self._workdir / _BEST):
+        if record.best and record.best.step == self.last_step and self.last_step not in self._best_folder.steps():
             self.save_best(self.last_step, state, record)
         return state, metrics, record
 
@@ -86,9 +97,11 @@ class Checkpoints:
     def _choose(self) -> int:
         """The newest whole step, or 0; what is damaged or newer than it is set aside."""
         last, best = self._workdir / _LAST, self._workdir / _BEST
+        for folder in (self._last_folder, self._best_folder):
+            folder.begin()
         damaged, chosen = {}, 0
-        for step in reversed(_steps(last)):
-            if (damage := find_damage(last / str(step))) is None:
+        for step in reversed(self._last_folder.steps()):
+            if (damage := find_damage(self._last_folder.files_of(step))) is None:
                 chosen = step
                 break
             damaged[step] = damage
@@ -99,26 +112,28 @@ class Checkpoints:
                 "or begin again with another --workdir"
             )
         for step, damage in damaged.items():
-            place = self._set_aside(last / str(step))
+            place = self._set_aside(self._last_folder, "last", step)
             self.notices.append(f"{last / str(step)} is damaged ({damage}), now in {place}; step {chosen} serves")
-        for step in _steps(best):
-            damage = find_damage(best / str(step))
+        for step in self._best_folder.steps():
+            damage = find_damage(self._best_folder.files_of(step))
             if damage is not None:
-                place = self._set_aside(best / str(step))
+                place = self._set_aside(self._best_folder, "best", step)
                 self.notices.append(f"{best / str(step)} is damaged ({damage}), now in {place}")
             elif step > chosen:
                 # The run will come to this step again.
-                self._set_aside(best / str(step))
+                self._set_aside(self._best_folder, "best", step)
         return chosen
 
-    def _set_aside(self, checkpoint: Path) -> Path:
-        folder = self._workdir / _SET_ASIDE
-        name = f"{checkpoint.parent.name}-{checkpoint.name}"
+    def _set_aside(self, folder: CheckpointFolder, kind: str, step: int) -> AnyPath:
+        aside, name = self._workdir / _SET_ASIDE, f"{kind}-{step}"
         names = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
-        place = next(folder / name for name in names if not (folder / name).exists())
-        folder.mkdir(exist_ok=True)
-        checkpoint.rename(place)
+        place = next(aside / name for name in names if not (aside / name).exists())
+        folder.move(step, place)
         return place
+
+    def _call_before_commit(self) -> None:
+        for action in self._before_commit:
+            action()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -141,24 +156,42 @@ class _Manager(ocp.CheckpointManager):
 
 
 class _Writer:
-    """Writes one folder of checkpoints, the two newest of which stay."""
+    """Writes one folder of checkpoints, the two newest of which stay.
 
-    def __init__(self, folder: Path):
-        self._folder = folder.absolute()
+    Where the folder is not shared, the main process writes alone and the others wait for it.
+    """
+
+    def __init__(self, place: AnyPath, folder: CheckpointFolder):
+        self._place = place
+        self._folder = folder
         self._step = 0
+        self._waited = 0
+        alone = not folder.shared
+        self._idle = alone and not processes.is_main()
+        if self._idle:
+            return
         self._manager = self._guarded(
             lambda: _Manager(
-                self._folder,
+                folder.staging,
                 options=ocp.CheckpointManagerOptions(
-                    max_to_keep=2,
+                    max_to_keep=1 if alone else KEPT,
+                    create=not alone,
                     cleanup_tmp_directories=True,
-                    async_options=ocp.AsyncOptions(post_finalization_callback=self._write_checksums),
-                    multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=folder.name),
+                    async_options=ocp.AsyncOptions(post_finalization_callback=self._finish),
+                    multiprocessing_options=ocp.options.MultiprocessingOptions(
+                        barrier_sync_key_prefix=place.name, active_processes={0} if alone else None
+                    ),
                 ),
             )
         )
 
     def save(self, step: int, items: dict) -> None:
+        """Write `items` in the background as the checkpoint of `step`, when the one before is written."""
+        if not self._folder.shared:
+            self._wait_together()
+        if self._idle:
+            return
+
         def save():
             self._manager.wait_until_finished()
             # This step may have been saved at the end of an epoch, before its evaluation; replace it.
@@ -170,16 +203,28 @@ class _Writer:
         self._guarded(save)
 
     def wait(self) -> None:
-        self._guarded(self._manager.wait_until_finished)
+        """Return when what was saved is stored."""
+        if self._folder.shared:
+            self._guarded(self._manager.wait_until_finished)
+        else:
+            self._wait_together()
 
     def close(self) -> None:
-        self._guarded(self._manager.close)
+        """Wait for what was saved, and free what is held."""
+        if not self._idle:
+            self._guarded(self._manager.close)
 
-    def _write_checksums(self) -> None:
+    def _wait_together(self) -> None:
+        if not self._idle:
+            self._guarded(self._manager.wait_until_finished)
+        self._waited += 1
+        processes.wait_for_all(f"has stored {self._place.name} {self._waited}")
+
+    def _finish(self) -> None:
         """Called when all files are written and the folder does not have its final name yet."""
         if processes.is_main():
-            (written,) = self._folder.glob(f"{self._step}{ocp.utils.TMP_DIR_SUFFIX}*")
-            write_checksums(written)
+            (written,) = self._folder.staging.glob(f"{self._step}{ocp.utils.TMP_DIR_SUFFIX}*")
+            self._folder.finish(written, self._step)
 
     def _guarded(self, action):
         try:
@@ -189,18 +234,19 @@ class _Writer:
             if is_exhaustion(error):
                 raise
             raise InputError(
-                f"{self._folder}: the checkpoint cannot be written ({_reason(error)}); what was saved before is "
+                f"{self._place}: the checkpoint cannot be written ({_reason(error)}); what was saved before is "
                 "whole: mend the cause, and give the same command to resume from it"
             ) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
-    """A checkpoint on disk: the folder that holds it, its step there, and the record it carries."""
+    """A checkpoint: the folder that holds it, its step there, and the record it carries."""
 
-    folder: Path
+    folder: AnyPath
     step: int
     record: CheckpointRecord
+    _files: CheckpointFolder
 
     @property
     def epoch(self) -> int:
@@ -219,16 +265,17 @@ class SavedModel:
 
     def restore(self, params: Any, batch_stats: Any) -> tuple[Any, Any]:
         """Parameters and running statistics, shaped and placed like the arguments (arrays or shapes)."""
-        model = _read(self.folder / str(self.step), _restore_model_items(params, batch_stats)).model
+        items = _restore_model_items(params, batch_stats)
+        model = _read(self.folder / str(self.step), self._files.files_of(self.step), items).model
         return model["params"], model["batch_stats"]
 
 
-def find_model(path: str | Path) -> SavedModel:
+def find_model(path: str | Path | BucketPath) -> SavedModel:
     """The checkpoint that `path` names: a run's folder (its best epoch), `checkpoints/last`, or one step's folder.
 
     Raises `InputError` if there is none, or if its files are not what was written.
     """
-    path = user_path(path, f"{path}:", "; expected a run's folder")
+    path = user_place(path, f"{path}:", "; expected a run's folder")
     try:
         path = path.resolve()
         is_folder = path.is_dir()
@@ -236,48 +283,47 @@ def find_model(path: str | Path) -> SavedModel:
         raise InputError(f"{path}: cannot be looked up ({error}); expected a run's folder") from error
     if not is_folder:
         raise InputError(f"{path}: no such folder; expected a run's folder, as given to train.py by --workdir")
-    if path.name.isascii() and path.name.isdigit() and not (path / _BEST).is_dir():
+    has_best = (path / _BEST).is_dir()
+    if path.name.isascii() and path.name.isdigit() and not has_best:
         folder, step = path.parent, int(path.name)
     else:
-        folder, step = (path / _BEST if (path / _BEST).is_dir() else path), None
-    steps = _steps(folder)
+        folder, step = (path / _BEST if has_best else path), None
+    files = checkpoint_folder(folder)
+    steps = files.steps()
     if not steps or step not in (None, *steps):
         raise InputError(
             f"{path}: holds no checkpoint; expected a run's folder, as given to train.py by --workdir, after its first "
             "whole epoch"
         )
     step = steps[-1] if step is None else step
-    if damage := find_damage(folder / str(step)):
+    if damage := find_damage(files.files_of(step)):
         raise InputError(
             f"{folder / str(step)}: the checkpoint cannot be read: {damage}; give another one, such as the newest "
             "below checkpoints/last"
         )
-    record = _read(folder / str(step), {"record": ocp.args.JsonRestore()}).record
-    return SavedModel(folder, step, decode_record(record, f"{folder / str(step)}, record"))
+    place = folder / str(step)
+    record = _read(place, files.files_of(step), {"record": ocp.args.JsonRestore()}).record
+    return SavedModel(folder, step, decode_record(record, f"{place}, record"), files)
 
 
-def holds_state(workdir: Path) -> bool:
+def holds_state(workdir: AnyPath) -> bool:
     """Tell whether the run's folder `workdir` holds a state to resume from, whole or damaged."""
     return bool(_steps(workdir / _LAST))
 
 
-def holds_checkpoint(workdir: Path) -> bool:
+def holds_checkpoint(workdir: AnyPath) -> bool:
     """Tell whether the run's folder `workdir` holds any checkpoint, whole or damaged."""
     return holds_state(workdir) or bool(_steps(workdir / _BEST))
 
 
-def newest_step(workdir: Path) -> int:
+def newest_step(workdir: AnyPath) -> int:
     """Return the step of the newest state in the run's folder `workdir`, whole or damaged; 0 if there is none."""
     return max(_steps(workdir / _LAST), default=0)
 
 
-def _steps(folder: Path) -> list[int]:
+def _steps(folder: AnyPath) -> list[int]:
     """The steps of the checkpoints in `folder`, oldest first."""
-    if not folder.is_dir():
-        return []
-    names = [path.name for path in folder.iterdir() if path.is_dir()]
-    # Orbax would take names such as "²" and "07" for steps too.
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and name == str(int(name)))
+    return checkpoint_folder(folder).steps()
 
 
 def _progress(state: TrainState, metrics: Any) -> dict:
@@ -285,8 +331,16 @@ def _progress(state: TrainState, metrics: Any) -> dict:
     return state.progress() | {"metrics": jax.tree.leaves(metrics)}
 
 
-def _model_items(state: TrainState, record: CheckpointRecord) -> dict:
-    return {"model": ocp.args.StandardSave(state.model()), "record": ocp.args.JsonSave(as_json(record))}
+def _model_items(state: TrainState, record: CheckpointRecord, folder: CheckpointFolder) -> dict:
+    model = _to_write(state.model(), folder)
+    return {"model": ocp.args.StandardSave(model), "record": ocp.args.JsonSave(as_json(record))}
+
+
+def _to_write(tree: Any, folder: CheckpointFolder) -> Any:
+    """The arrays of `tree` as Orbax can write them: as this process has them, where it writes for all of them."""
+    if folder.shared or jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), tree)
 
 
 def _restore_model_items(params: Any, batch_stats: Any) -> dict:
@@ -299,10 +353,11 @@ def _restore_model_items(params: Any, batch_stats: Any) -> dict:
 _UNREADABLE = (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError)
 
 
-def _read(place: Path, items: dict):
+def _read(place: AnyPath, files: Path, items: dict):
+    """The items of the checkpoint `place`, whose files of this machine are in `files`."""
     try:
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            return checkpointer.restore(place, args=ocp.args.Composite(**items))
+            return checkpointer.restore(files, args=ocp.args.Composite(**items))
     except Exception as error:
         if is_exhaustion(error) or (not isinstance(error, _UNREADABLE) and type(error) is not Exception):
             raise

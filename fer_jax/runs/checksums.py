@@ -8,7 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from fer_jax.runtime import files
+from fer_jax.storage import files
 
 FILE_NAME = "checksums.json"
 """Its place in the folder of a checkpoint: `{"sha256": {path below the folder: digest in hex}}`."""

@@ -1,16 +1,9 @@
 """The folder of a run: what it is a run of, so that the same command resumes it and another one cannot harm it."""
 
 import contextlib
-import datetime
-import errno
-import fcntl
 import json
-import logging
 import os
-import socket
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 from ml_collections import ConfigDict
@@ -33,10 +26,11 @@ from fer_jax.runs.record import (
     decode_description,
     encode_description,
 )
-from fer_jax.runtime import files, processes
+from fer_jax.runtime import processes
 from fer_jax.runtime.profiling import FOLDER as PROFILE_FOLDER
-
-_log = logging.getLogger("fer_jax")
+from fer_jax.storage import files
+from fer_jax.storage.bucket import AnyPath, BucketPath
+from fer_jax.storage.lock import held
 
 _DESCRIPTION = "run.json"
 _LOCK = "run.lock"
@@ -45,7 +39,6 @@ _PARAMETERS = "parameters.txt"
 _NOTICES = "notices.txt"
 # Beside the description and the lock; any other file in the folder is none of the run's business.
 _OF_A_RUN = (CHECKPOINTS, METRICS, TENSORBOARD_FOLDER, PROFILE_FOLDER, _WHAT_TRAINS, _PARAMETERS, _NOTICES)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def describe(
@@ -81,7 +74,7 @@ def describe(
     )
 
 
-def run_description(workdir: Path) -> RunDescription:
+def run_description(workdir: AnyPath) -> RunDescription:
     """Return what the folder `workdir` is a run of; `InputError` if that is missing or damaged."""
     place = workdir / _DESCRIPTION
     if not place.is_file():
@@ -89,7 +82,7 @@ def run_description(workdir: Path) -> RunDescription:
     return decode_description(place.read_bytes(), str(place))
 
 
-def resumed_backbones(workdir: Path, config: ConfigDict, data: Dataset) -> tuple[InitialBackbone, ...] | None:
+def resumed_backbones(workdir: AnyPath, config: ConfigDict, data: Dataset) -> tuple[InitialBackbone, ...] | None:
     """Return the backbones of the run that `workdir` resumes, or None where no state was saved yet.
 
     They have no weights: the checkpoint holds every array.
@@ -106,13 +99,15 @@ def resumed_backbones(workdir: Path, config: ConfigDict, data: Dataset) -> tuple
 
 
 @contextlib.contextmanager
-def open_run_folder(workdir: Path, description: RunDescription) -> Iterator[tuple[RunDescription, tuple[str, ...]]]:
+def open_run_folder(
+    workdir: AnyPath, description: RunDescription
+) -> Iterator[tuple[RunDescription, tuple[str, ...], Callable[[], None]]]:
     """Makes `workdir` the folder of the run `description`, or checks that it already is, and holds it for the block.
 
     Yields the description with what this command and earlier ones have changed in the config of the run, and the
     changes of this command (`accepted_changes`); in processes other than the main one, `description` and no changes.
 
-    The hold is a lock of the operating system's on `run.lock`, gone with the process however that ends.
+    The hold is `run.lock` (`fer_jax.storage.lock.held`). The third value raises `InputError` if it was lost meanwhile.
 
     Raises `InputError`, and changes nothing, if the folder holds another run, or anything that a run would replace, if
     another process trains in it, or if it cannot be written. So does any `OSError` inside the block, as from a full
@@ -121,13 +116,13 @@ def open_run_folder(workdir: Path, description: RunDescription) -> Iterator[tupl
     content = {"config": description.config, "data": description.data.fingerprint}
     processes.wait_for_all("has read the data")
     processes.check_equal(json.dumps(content), "config and data")
-    lock: list[TextIO] = []
-    opened = [(description, ())]
+    hold = contextlib.ExitStack()
+    opened = [(description, (), lambda: None)]
 
     def claim() -> int:
         _changes(workdir, description)
         workdir.mkdir(parents=True, exist_ok=True)
-        lock.append(_lock(workdir))
+        check = hold.enter_context(held(workdir / _LOCK))
         # Once more: until the lock was held, another process may have begun a run.
         changed = _changes(workdir, description)
         resumed = description
@@ -138,40 +133,31 @@ def open_run_folder(workdir: Path, description: RunDescription) -> Iterator[tupl
         # Until a state is saved, the run begins anew, perhaps from other initial weights.
         if changed or not holds_state(workdir):
             files.write_text(workdir / _DESCRIPTION, encode_description(resumed))
-        opened.append((resumed, changed))
+        opened.append((resumed, changed, check))
         return 0
 
     def claim_if_writable() -> int:
         with _written_below(workdir):
             return claim()
 
-    try:
+    with hold:
         processes.on_main(claim_if_writable)
         with _written_below(workdir):
             yield opened[-1]
-    finally:
-        for file in lock:
-            file.close()
 
 
-def write_overviews(workdir: Path, what_trains: str, parameters: str) -> None:
+def write_overviews(workdir: AnyPath, what_trains: str, parameters: str) -> None:
     """Write the texts that say what trains and which parameters there are."""
     files.write_text(workdir / _WHAT_TRAINS, what_trains + "\n")
     files.write_text(workdir / _PARAMETERS, parameters + "\n")
 
 
-def add_notice(workdir: Path, text: str) -> None:
+def add_notice(workdir: AnyPath, text: str) -> None:
     """Append a line to the notices of the run: what a terminal would have shown. A failure to write it is no matter."""
-    with contextlib.suppress(OSError), open(workdir / _NOTICES, "a", encoding="utf-8", opener=_no_link) as file:
-        file.write(f"{datetime.datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
+    files.add_line(workdir / _NOTICES, text)
 
 
-def _no_link(path: str, flags: int) -> int:
-    """Open `path`, unless it is a link: what it leads to would be overwritten."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
-
-
-def _changes(workdir: Path, description: RunDescription) -> tuple[str, ...]:
+def _changes(workdir: AnyPath, description: RunDescription) -> tuple[str, ...]:
     """Check that `workdir` is free for the run `description`, or holds it; return what it changes in its config.
 
     A run that has saved nothing yet is no loss: after a batch that did not fit into memory, another config may begin in
@@ -184,9 +170,13 @@ def _changes(workdir: Path, description: RunDescription) -> tuple[str, ...]:
             return ()
         config, fingerprint = description.parsed_config(), description.data.fingerprint
         return _check_same(workdir, earlier, config, fingerprint, description.class_names)
-    if workdir.exists() and not workdir.is_dir():
+    if isinstance(workdir, BucketPath):
+        there = {path.name for path in workdir.iterdir()}
+    elif workdir.exists() and not workdir.is_dir():
         raise InputError(f"{workdir}: exists and is not a folder; give a new or empty one by --workdir")
-    if found := [name for name in _OF_A_RUN if os.path.lexists(workdir / name)]:
+    else:
+        there = {name for name in _OF_A_RUN if os.path.lexists(workdir / name)}
+    if found := [name for name in _OF_A_RUN if name in there]:
         raise InputError(
             f"{workdir}: is not the folder of a run, for it has no {_DESCRIPTION}, but holds what a run would replace "
             f"({', '.join(found)}); move that away, or give another --workdir"
@@ -194,36 +184,11 @@ def _changes(workdir: Path, description: RunDescription) -> tuple[str, ...]:
     return ()
 
 
-def _lock(workdir: Path) -> TextIO:
-    """The lock file of `workdir`, locked, with this process named in it."""
-    # Open as long as the lock is held.
-    file = open(workdir / _LOCK, "a+", encoding="utf-8", errors="replace", opener=_no_link)  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read(200).strip()
-        file.close()
-        raise InputError(
-            f"{workdir}: {holder or 'another process'} trains in this folder; wait for its end, or give another "
-            "--workdir"
-        ) from None
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            file.close()
-            raise
-        _log.warning("%s: its file system has no locks; do not start two runs in it at once", workdir)
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    return file
-
-
 @contextlib.contextmanager
-def _written_below(workdir: Path) -> Iterator[None]:
+def _written_below(workdir: AnyPath) -> Iterator[None]:
     try:
         yield
-    except ConnectionError:  # of a closed pipe, for one: no matter of files
+    except (InputError, ConnectionError):  # one line already; of a closed pipe, for one: no matter of files
         raise
     except OSError as error:
         place = error.filename or workdir
@@ -234,7 +199,7 @@ def _written_below(workdir: Path) -> Iterator[None]:
 
 
 def _check_same(
-    workdir: Path, earlier: RunDescription, config: ConfigDict, fingerprint: str, class_names: Sequence[str]
+    workdir: AnyPath, earlier: RunDescription, config: ConfigDict, fingerprint: str, class_names: Sequence[str]
 ) -> tuple[str, ...]:
     """Raise `InputError` unless this is the run of `earlier`; return what `config` changes in it."""
     changed = accepted_changes(workdir, earlier, config, newest_step(workdir))

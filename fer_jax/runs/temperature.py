@@ -6,14 +6,14 @@ checksums of its files, so that a number never serves other weights.
 
 import hashlib
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from fer_jax.errors import InputError
 from fer_jax.runs.checksums import FILE_NAME as CHECKSUMS
-from fer_jax.runtime import files
+from fer_jax.storage import files
+from fer_jax.storage.bucket import AnyPath
 
 if TYPE_CHECKING:
     from fer_jax.runs.checkpoint import SavedModel
@@ -29,7 +29,7 @@ class StoredTemperature(msgspec.Struct, frozen=True, kw_only=True):
     images: Annotated[int, msgspec.Meta(ge=1)]
 
 
-def temperature_file(saved: "SavedModel") -> Path:
+def temperature_file(saved: "SavedModel") -> AnyPath:
     """Return the place of the file: the run's folder, or that of a checkpoint which lies in none."""
     folder = saved.folder
     return (folder.parent.parent if folder.parent.name == "checkpoints" else folder) / FILE_NAME
@@ -49,7 +49,7 @@ def read_temperature(saved: "SavedModel") -> StoredTemperature | None:
     return found.get(_name(saved))
 
 
-def store_temperature(saved: "SavedModel", found: StoredTemperature) -> Path:
+def store_temperature(saved: "SavedModel", found: StoredTemperature) -> AnyPath:
     """Write `found` for this checkpoint beside those of others, atomically; return the file.
 
     Raises `OSError` where the folder cannot be written, and `InputError` if the file there is damaged.

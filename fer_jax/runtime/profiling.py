@@ -1,9 +1,13 @@
 """Trace a few training steps, for xprof (TensorBoard's profile plugin) and Perfetto."""
 
 import contextlib
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
+
+from fer_jax.storage.bucket import AnyPath, BucketPath, upload_folder
 
 FOLDER = "profile"
 """The folder of traces in a run's folder: `xprof --logdir RUN/profile`."""
@@ -14,11 +18,14 @@ _WARM_UP = 3
 class StepTrace(contextlib.AbstractContextManager):
     """Traces `steps` steps of this process, after three that warm up; 0 for none.
 
-    A run that ends earlier gives a shorter trace.
+    A run that ends earlier gives a shorter trace. For a run in a bucket it is written on this machine first.
     """
 
-    def __init__(self, workdir: Path, steps: int):
+    def __init__(self, workdir: AnyPath, steps: int):
         self._folder = workdir / FOLDER
+        self._written = self._folder
+        if steps and isinstance(workdir, BucketPath):
+            self._written = Path(tempfile.mkdtemp(prefix="fer_jax_profile_"))
         self._left = steps
         self._warm_up = _WARM_UP
         self._running = False
@@ -29,7 +36,7 @@ class StepTrace(contextlib.AbstractContextManager):
             if self._warm_up:
                 self._warm_up -= 1
             else:
-                jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
+                jax.profiler.start_trace(self._written, create_perfetto_trace=True)
                 self._running = True
 
     def after_step(self, result: jax.Array) -> str | None:
@@ -46,6 +53,9 @@ class StepTrace(contextlib.AbstractContextManager):
     def _stop(self) -> None:
         jax.profiler.stop_trace()
         self._running = False
+        if isinstance(self._folder, BucketPath):
+            upload_folder(self._written, self._folder)
+            shutil.rmtree(self._written)
 
     def __exit__(self, *exception) -> None:
         if self._running:

@@ -9,6 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from fer_jax.errors import InputError
+from fer_jax.storage.bucket import AnyPath, BucketPath, is_bucket
+from fer_jax.storage.patience import client
 
 # `gs://bucket/run`, and what `Path` makes of it, `gs:/bucket/run`; also `host:/folder`, as scp has it. A folder whose
 # own name ends in a colon can be given as ./NAME:/.
@@ -38,6 +40,20 @@ def user_path(text: str | os.PathLike, what: str, advice: str = "") -> Path:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{what} cannot be looked up ({reason}){advice}") from error
     return path
+
+
+def user_place(text: str | os.PathLike | BucketPath, what: str, advice: str = "") -> AnyPath:
+    """Return the path or the place in a bucket (`gs://BUCKET/FOLDER`) that `text` names; look nothing up in a bucket.
+
+    Raises `InputError` as `user_path` does, `s3://` included, and where the package for buckets is missing.
+    """
+    if isinstance(text, BucketPath):
+        return text
+    if is_bucket(os.fspath(text)):
+        place = BucketPath.parse(os.fspath(text), what, advice)
+        client()
+        return place
+    return user_path(text, what, advice)
 
 
 def refuse_elsewhere(text: str, what: str, advice: str = "") -> None:
@@ -83,8 +99,15 @@ class PathArgument(argparse.Action):
         else:
             setattr(namespace, self.dest, [self._path(text, option_string) for text in values])
 
-    def _path(self, text: str, option: str | None) -> Path:
+    def _path(self, text: str, option: str | None) -> AnyPath:
         return user_path(text, f"{option}={text}" if option else f"{self.metavar} {text}:")
+
+
+class PlaceArgument(PathArgument):
+    """As `PathArgument`, for what may lie in a bucket: stored as what `user_place` makes of it."""
+
+    def _path(self, text: str, option: str | None) -> AnyPath:
+        return user_place(text, f"{option}={text}" if option else f"{self.metavar} {text}:")
 
 
 class SourceArgument(PathArgument):

@@ -28,7 +28,7 @@ from fer_jax.errors import InputError, shown
 from fer_jax.params.tree import from_paths, leaves_by_path
 from fer_jax.runs.record import CheckpointRecord, as_json, decode_record
 from fer_jax.runs.temperature import StoredTemperature
-from fer_jax.runtime.files import replace_file
+from fer_jax.storage.files import replace_file
 from fer_jax.zoo.storage import Storage, decode, encode
 
 FORMAT = "fer_jax model 1"

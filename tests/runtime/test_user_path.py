@@ -100,8 +100,8 @@ def test_config_keys_that_are_paths(key, repository):
 
 def test_from_python(make_tiny_config, faces, tmp_path):
     for call in (
-        lambda: train(make_tiny_config(), faces, "gs://bucket/run"),
-        lambda: TrainedModel("gs://bucket/run"),
+        lambda: train(make_tiny_config(), faces, "s3://bucket/run"),
+        lambda: TrainedModel("s3://bucket/run"),
         lambda: load("gs://bucket/fer2013.csv"),
     ):
         with pytest.raises(InputError, match="is not on a file system of this machine"):
