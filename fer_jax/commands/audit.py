@@ -35,8 +35,8 @@ from fer_jax.data.options import FolderOptions
 from fer_jax.data.sources import load
 from fer_jax.data.twins import KINDS
 from fer_jax.errors import InputError, exit_on_input_error
-from fer_jax.runtime import files
 from fer_jax.runtime.user_path import PathArgument, SourceArgument
+from fer_jax.storage import files
 
 _FILES = ("twins.csv", "audit.json", "audit.html")
 
