@@ -4,6 +4,11 @@ set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "$0")/environment.sh" "[test]"
 
+if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then
+    echo "note: without a browser the report's page and the demo are not tested; on Debian, and so in CI, it comes by"
+    echo "      apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver"
+fi
+
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/lint-imports --no-cache

@@ -1,6 +1,8 @@
 """What the tests share: a compile cache in a temporary folder, tiny backbones, and a run trained once."""
 
+import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,3 +81,27 @@ def assert_same_run() -> Callable[[Path, Path], None]:
 def read_checkpoint() -> Callable[..., dict[str, np.ndarray]]:
     """`fer_jax.testing.read_checkpoint`."""
     return testing.read_checkpoint
+
+
+@pytest.fixture(scope="session")
+def open_chromium() -> Callable[..., contextlib.AbstractContextManager]:
+    """Open a real browser, as wide as a phone, with further arguments of its command line; skip where there is none."""
+
+    @contextlib.contextmanager
+    def opened(*arguments: str):
+        chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+        if not (chromium and driver):
+            pytest.skip("no browser: apt-get install -y --no-install-recommends chromium chromium-driver")
+        webdriver = pytest.importorskip("selenium.webdriver")
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", *arguments):
+            options.add_argument(f"--{argument}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as browser:
+            # A window cannot be as narrow.
+            phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+            yield browser
+
+    return opened

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import io
 import json
-import shutil
 import threading
 
 import numpy as np
@@ -163,32 +162,14 @@ def test_an_address_that_is_taken_is_one_line(server):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory, faces):
-    """Chromium as wide as a phone, whose webcam sees a drawn face, so bright that it is judged as `sad`."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no chromium with its chromedriver is installed")
-    webdriver = pytest.importorskip("selenium.webdriver")
+def browser(open_chromium, tmp_path_factory, faces):
+    """A browser whose webcam sees a drawn face, so bright that it is judged as `sad`."""
     webcam = tmp_path_factory.mktemp("webcam") / "face.y4m"
     gray = np.asarray(Image.fromarray(faces[0]).resize((240, 240))) // 8 + 150
     frame = b"FRAME\n" + gray.astype(np.uint8).tobytes() + bytes([128]) * (240 * 240 // 2)
     webcam.write_bytes(b"YUV4MPEG2 W240 H240 F10:1 Ip A1:1 C420\n" + frame * 2)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "disable-dev-shm-usage",
-        "use-fake-ui-for-media-stream",
-        "use-fake-device-for-media-stream",
-        f"use-file-for-fake-video-capture={webcam}",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as found:
-        # A window cannot be as narrow.
-        phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-        found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    fake = ("use-fake-ui-for-media-stream", "use-fake-device-for-media-stream")
+    with open_chromium(*fake, f"use-file-for-fake-video-capture={webcam}") as found:
         yield found
 
 

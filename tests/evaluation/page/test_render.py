@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -17,11 +16,11 @@ from fer_jax.expressions import EXPRESSIONS
 N = 140
 
 
-def page(**changes):
-    split = synthetic_faces(N, 8, 8, seed=0).train
+def page(n=N, **changes):
+    split = synthetic_faces(n, 8, 8, seed=0).train
     rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet(np.ones(7), N)
-    probabilities[np.arange(N), split.labels] += 0.4
+    probabilities = rng.dirichlet(np.ones(7), n)
+    probabilities[np.arange(n), split.labels] += 0.4
     probabilities = (probabilities / probabilities.sum(1, keepdims=True)).astype(np.float32)
     predictions = Predictions(split.row_ids, split.labels, probabilities)
     metrics = classification_metrics(split.labels, probabilities, EXPRESSIONS)
@@ -33,7 +32,7 @@ def page(**changes):
         "provenance": Table(["", ""], [["data", "</script><b>a`b`"]], numbers=False),
         "history": [{"epoch": i, "train_loss": 2.0 / i, "validation_accuracy": i / 10} for i in (1, 2, 3)],
         "images": split.images,
-        "votes": rng.multinomial(10, np.full(10, 0.1), N),
+        "votes": rng.multinomial(10, np.full(10, 0.1), n),
     }
     return predictions, metrics, report_page(**arguments | changes)
 
@@ -56,20 +55,8 @@ def test_page_to_publish_has_no_image():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no chromium with its chromedriver is installed")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as found:
-        # A window cannot be as narrow.
-        phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-        found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+def browser(open_chromium):
+    with open_chromium() as found:
         yield found
 
 
@@ -96,3 +83,13 @@ def test_a_cell_opens_its_images_and_filters_choose(browser, tmp_path):
     assert find("id", "status").text == f"{N - int(metrics.confusion.trace())} of {N} images"
     assert browser.execute_script("return document.documentElement.scrollWidth") == 390
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+def test_page_of_3589_images_opens_in_two_seconds(browser, tmp_path):
+    _, _, text = page(3589)
+    (tmp_path / "report.html").write_text(text)
+    assert len(text) < 15e6
+    browser.get(f"file://{tmp_path}/report.html")
+    # Milliseconds from the request to the end of the page's own script.
+    assert browser.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd") < 2000
