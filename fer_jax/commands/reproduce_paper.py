@@ -1,8 +1,11 @@
-"""Reproduce Table 3: %(prog)s --data=SOURCE --workdir=DIR [--scale=small] [--seeds=N]
+"""Reproduce Table 3: %(prog)s --data=SOURCE --workdir=DIR [--scale=small] [--seeds=N] [--config.KEY=VALUE ...]
 
 Trains and evaluates the single networks and the hybrids, each after those that it builds on, and writes
 DIR/table3.json, .md, .png and .html. The same command skips finished experiments and resumes or retries the
 others.
+
+--config.KEY=VALUE changes the config of every experiment, such as --config.data.validation_fraction=0.1 for data
+without a validation split.
 
 --scale=paper is the paper's Table 1 to the letter, for an accelerator; --scale=small takes hours on two CPU cores.
 
@@ -48,7 +51,7 @@ def main() -> None:
     parser.add_argument(
         "--scratch", type=_names, default=(), metavar="A", help="train these from scratch too, beside the pair"
     )
-    args = parser.parse_args()
+    args, changes = parser.parse_known_args()
     try:
         table = reproduce(
             args.data,
@@ -58,6 +61,7 @@ def main() -> None:
             backbones=args.backbones,
             init=args.init,
             scratch=args.scratch,
+            overrides=changes,
             message=lambda text: print(text, flush=True),
         )
     except Preempted as stopped:

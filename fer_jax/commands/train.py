@@ -17,8 +17,7 @@ import sys
 
 from fer_jax.commands import command_line
 from fer_jax.config.loading import load_config
-from fer_jax.data.options import FolderOptions
-from fer_jax.data.sources import load
+from fer_jax.data.configured import load_by_config
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.models.build import model_spec
@@ -63,16 +62,7 @@ def main() -> None:
     keep_freed_memory()
     processes.initialize(args.coordinator, args.num_processes, args.process_id)
     prepare_jax()
-    folder = FolderOptions(
-        image_size=config.data.image_size,
-        input_size=config.model.input_size,
-        classes=config.data.classes,
-        names=config.data.class_names,
-        skip_damaged=config.data.skip_damaged,
-        input=config.data.input,
-    )
-    fraction = config.data.validation_fraction
-    data = load(args.data, validation_fraction=fraction, seed=config.seed, folder=folder)
+    data = load_by_config(config, args.data)
     enable_compile_cache()
     try:
         train(config, data, args.workdir, profile_steps=args.profile)

@@ -1,14 +1,33 @@
-"""What a config makes of a data set, however that was read: whose labels it has, and what is left out of training."""
+"""A data set as a config asks for it: how it is read, whose labels it has, and what is left out of training."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from fer_jax.data import ferplus
 from fer_jax.data.dataset import Dataset
+from fer_jax.data.options import FolderOptions
+from fer_jax.data.sources import load
 from fer_jax.data.twins import TwinIndex
 from fer_jax.errors import InputError
+
+
+def load_by_config(config: ConfigDict, source: str | Path) -> Dataset:
+    """Load the data set that `source` names for a training by `config`; raise `InputError` for what `load` refuses.
+
+    It has its own labels and all its images: `as_configured` comes after it, in the training.
+    """
+    folder = FolderOptions(
+        image_size=config.data.image_size,
+        input_size=config.model.input_size,
+        classes=config.data.classes,
+        names=config.data.class_names,
+        skip_damaged=config.data.skip_damaged,
+        input=config.data.input,
+    )
+    return load(source, validation_fraction=config.data.validation_fraction, seed=config.seed, folder=folder)
 
 
 def as_configured(config: ConfigDict, data: Dataset) -> Dataset:

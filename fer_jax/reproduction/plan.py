@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from fer_jax.config.loading import load_config
+from fer_jax.config.shipped import shipped_folder
 from fer_jax.errors import InputError
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.pretrained.initial import LIBRARIES, initial_backbones
@@ -72,8 +74,19 @@ class Experiment:
     needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+def config_arguments(experiment: Experiment) -> list[str]:
+    """Return the config of `experiment` as a command takes it, for `load_config`."""
+    overrides = (f"--config.{key}={value}" for key, value in experiment.overrides.items())
+    return [f"--config={shipped_folder() / experiment.config}.py", *overrides]
+
+
 def experiments(
-    scale: str, *, backbones: Sequence[str] = PAPER_BACKBONES, init: str = "keras", scratch: Sequence[str] = ()
+    scale: str,
+    *,
+    backbones: Sequence[str] = PAPER_BACKBONES,
+    init: str = "keras",
+    scratch: Sequence[str] = (),
+    changes: Sequence[str] = (),
 ) -> tuple[Experiment, ...]:
     """Return the experiments in an order in which each comes after those that it builds on.
 
@@ -82,8 +95,9 @@ def experiments(
       backbones: the pair, in the paper's order: the two of the paper have its results beside them.
       init: their initial weights as in `config.init`; as a list with commas, one for each in the order of `backbones`.
       scratch: networks that are trained from scratch beside them.
+      changes: `--config.KEY=VALUE` for all of them, over what the scale says.
 
-    Raises `InputError` for a pair that is none, and for initial weights that are not there.
+    Raises `InputError` for a pair that is none, initial weights that are not there, and changes that cannot be.
     """
     if len(backbones) != 2 or len(set(backbones)) != 2 or not set(backbones) <= set(BACKBONES):
         raise InputError(f"--backbones={','.join(backbones)}: expected two different names out of {_names()}")
@@ -161,11 +175,41 @@ def experiments(
             (second, first, "hybrid_mobilenet_v2_frozen"),
         )
     ]
-    preset = PRESETS[scale]
-    return tuple(
-        dataclasses.replace(row, overrides={**row.overrides, **preset.overrides, **preset.by_kind.get(row.kind, {})})
+    preset, changed = PRESETS[scale], _changes(changes)
+    rows = [
+        dataclasses.replace(
+            row, overrides={**row.overrides, **preset.overrides, **preset.by_kind.get(row.kind, {}), **changed}
+        )
         for row in rows
-    )
+    ]
+    if changed:
+        for row in rows:
+            load_config(config_arguments(row))
+    return tuple(rows)
+
+
+def _changes(arguments: Sequence[str]) -> dict[str, str]:
+    """Return `--config.KEY=VALUE` by key, without those that the plan sets itself."""
+    found = {}
+    for argument in arguments:
+        key, separator, value = argument.removeprefix("--config.").partition("=")
+        if not argument.startswith("--config.") or not separator:
+            raise InputError(f"unknown argument {argument}; changes of the configs are given by --config.KEY=VALUE")
+        if key in _PLANNED or key.startswith("backbone_checkpoints"):
+            raise InputError(f"{argument}: differs between the experiments; give {_PLANNED.get(key, 'another --init')}")
+        found[key] = value
+    return found
+
+
+_PLANNED = {
+    "seed": "--seeds=N",
+    "init": "--init",
+    "init_from": "--init",
+    "model.backbones": "--backbones",
+    "train.parameters": "nothing, as it is what makes an experiment",
+    "eval.test_each_epoch": "nothing, as every run does it",
+}
+"""The keys of a config that the plan itself sets, and what to give in their place."""
 
 
 def _names() -> str:

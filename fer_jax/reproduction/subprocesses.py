@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fer_jax.config.shipped import shipped_folder
 from fer_jax.errors import InputError
-from fer_jax.reproduction.plan import Experiment
+from fer_jax.reproduction.plan import Experiment, config_arguments
 from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, IMPATIENT, Preempted, stop_signals
 from fer_jax.storage import files
 
@@ -114,11 +113,8 @@ class Runner:
         for backbone, needed in experiment.needs.items():
             overrides[f"backbone_checkpoints.{backbone}"] = self._run_folder(needed, seed)
         common = [f"--data={self._source}"]
-        train = [
-            f"--config={shipped_folder() / experiment.config}.py",
-            f"--workdir={run}",
-            *(f"--config.{key}={value}" for key, value in overrides.items()),
-        ]
+        configured = dataclasses.replace(experiment, overrides=overrides)
+        train = [f"--workdir={run}", *config_arguments(configured)]
         evaluate = [f"--checkpoint={run}", "--split=test", f"--out={report}", "--no-faces"]
         start = time.monotonic()
         for command, arguments in (("train", common + train), ("evaluate", common + evaluate)):

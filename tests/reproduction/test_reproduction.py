@@ -97,13 +97,13 @@ def paper(tmp_path, repository, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(repository))
     monkeypatch.setitem(PRESETS, "tiny", Preset("for tests", {"train.epochs": EPOCHS}))
 
-    def run(behaviour=None, workdir=tmp_path / "paper", **arguments):
+    def run(behaviour=None, workdir=tmp_path / "paper", source="synthetic:8", **arguments):
         (scripts / "behaviour.json").write_text(json.dumps(behaviour or {}))
         calls = scripts / "calls.jsonl"
         calls.write_text("")
         arguments = {"scale": "tiny", "init": "scratch", "message": lambda text: None, **arguments}
         try:
-            table = reproduce("faces", workdir, program=(sys.executable, scripts / "program.py"), **arguments)
+            table = reproduce(source, workdir, program=(sys.executable, scripts / "program.py"), **arguments)
         finally:
             run.calls = [json.loads(line) for line in calls.read_text().splitlines()]
         return table
@@ -163,6 +163,14 @@ def test_whole_table(paper):
     assert json.loads((paper.workdir / "table3.json").read_text()) == table
 
 
+def test_changes_are_those_of_every_experiment_and_belong_to_the_plan(paper):
+    paper(overrides=["--config.train.epochs=2", "--config.augment.zoom_range=0.2"])
+    for call in paper.calls:
+        assert (call[2]["config.train.epochs"], call[2]["config.augment.zoom_range"]) == ("2", "0.2")
+    with pytest.raises(InputError, match="holds other experiments"):
+        paper()
+
+
 def test_failure_loses_nothing_and_is_tried_again(paper):
     table = paper({"mobilenet_v2-seed0": "fail"})
     failures = [row["runs"][0].get("failed", "") for row in table["rows"]]
@@ -218,6 +226,10 @@ def test_folder_of_other_experiments_is_refused(paper, tmp_path):
         ({"init": "nowhere"}, "expected weights for each of efficientnet_b0, mobilenet_v2"),
         ({"scratch": ("resnet",)}, "--scratch=resnet: expected names"),
         ({"seeds": 0}, "--seeds=0"),
+        ({"source": "nowhere.csv"}, "nowhere.csv: no such file"),
+        ({"overrides": ["--epochs=3"]}, "unknown argument --epochs=3; "),
+        ({"overrides": ["--config.seed=3"]}, "--config.seed=3: .* give --seeds=N"),
+        ({"overrides": ["--config.train.epoch=3"]}, "config.train.epoch is not a key; did you mean"),
     ],
 )
 def test_bad_argument_is_refused_before_any_work(arguments, message, paper):
