@@ -1,11 +1,14 @@
-"""Evaluate a checkpoint: %(prog)s --checkpoint=DIR --data=SOURCE --split=test --out=DIR
+"""Evaluate checkpoints: %(prog)s --checkpoint DIR [DIR ...] --data=SOURCE --split=test --out=DIR
 
 The model is rebuilt from the checkpoint alone: DIR is a run's folder (its best epoch), or one epoch's folder under
-checkpoints/. Writes report.html, report.md, report.json, predictions.csv and the pictures into --out. On the
-official fer2013.csv the report also scores the test images without a twin in training on their own.
+checkpoints/. Writes report.html, report.md, report.json, predictions.csv and the pictures into --out; of several
+checkpoints, each into a folder of its name there. On the official fer2013.csv the report also scores the test images
+without a twin in training on their own.
 """
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.data.ferplus import read_votes
@@ -30,7 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--checkpoint", required=True, action=PathArgument, help="a run's folder, or zoo:NAME")
+    parser.add_argument(
+        "--checkpoint", required=True, nargs="+", action=PathArgument, metavar="DIR", help="a run's folder, or zoo:NAME"
+    )
     parser.add_argument(
         "--data", required=True, action=SourceArgument, help="where the images come from, as for train.py"
     )
@@ -51,18 +56,48 @@ def main() -> None:
     parser.add_argument(
         "--twins", metavar="FILE", help="a list by fer-jax audit, for the leak-free score; that of FER2013 is known"
     )
+    parser.add_argument(
+        "--flip",
+        action=argparse.BooleanOptionalAction,
+        help="average over an image and its mirror image, in place of config.eval.flip",
+    )
     args = parser.parse_args()
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f"--batch-size={args.batch_size}: expected a number of images of at least 1")
-
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; expected the folder for the report")
     keep_freed_memory()
     prepare_jax()
     enable_compile_cache()
-    model = TrainedModel(args.checkpoint)
-    if args.batch_size is not None:
-        model.config.eval.batch_size = args.batch_size
+    # All of them before the first evaluation, so that a wrong one costs no time.
+    models = [TrainedModel(checkpoint) for checkpoint in args.checkpoint]
+    for model in models:
+        if args.batch_size is not None:
+            model.config.eval.batch_size = args.batch_size
+        if args.flip is not None:
+            model.config.eval.flip = args.flip
+    if len(models) == 1:
+        _evaluate(models[0], args, args.out)
+        return
+    for name, model in zip(_names(args.checkpoint), models, strict=True):
+        print(f"{name}:")
+        _evaluate(model, args, args.out / name)
+
+
+def _names(checkpoints: Sequence[Path]) -> list[str]:
+    """Return a folder's name for each of several reports: that of the run, or of its checkpoint; numbered if alike."""
+    names: list[str] = []
+    for checkpoint in checkpoints:
+        parts = [part for part in str(checkpoint).removeprefix("zoo:").split("/") if part not in ("", ".", "..")]
+        start = parts.index("checkpoints") - 1 if "checkpoints" in parts[1:] else -1
+        name = "-".join(part for part in parts[start:] if part != "checkpoints")
+        alike = sum(other == name or other.startswith(f"{name}--") for other in names)
+        names.append(f"{name}--{alike + 1}" if alike else name)
+    return names
+
+
+def _evaluate(model: TrainedModel, args: argparse.Namespace, out: Path) -> None:
+    """Write the report of one model into `out`, and print its accuracies."""
     data = data_for(model, args.data, args.split, names=args.class_names, skip_damaged=args.skip_damaged)
     split = data.split(args.split)
     if missing := [name for label, name in enumerate(model.class_names) if label not in split.labels]:
@@ -77,13 +112,13 @@ def main() -> None:
         more.append(vote_scores_section(predictions, votes.counts[args.split], votes.source))
     more = [section for section in more if section is not None]
     files = write_report(
-        args.out,
+        out,
         predictions=predictions,
         class_names=model.class_names,
         images=split.images,
         names=split.files,
         history=model.run_history(),
-        provenance=model.provenance() | _provenance_of(data, args),
+        provenance=model.provenance() | _provenance_of(data, args.split, model),
         include_faces=not args.no_faces,
         temperature=temperature_for(model, data, predictions.probabilities if args.split == "validation" else None),
         votes=(votes.counts[args.split], votes.source) if votes is not None else None,
@@ -101,9 +136,10 @@ def main() -> None:
     print(f"report: {files[-1]}")
 
 
-def _provenance_of(data: Dataset, args: argparse.Namespace) -> dict[str, str | int]:
+def _provenance_of(data: Dataset, split: str, model: TrainedModel) -> dict[str, str | int]:
     return {
-        "evaluated on": f"{data.describe_split(args.split)}, {len(data.split(args.split)):,} images",
+        "evaluated on": f"{data.describe_split(split)}, {len(data.split(split)):,} images",
+        "averaged with the mirror image": "yes" if model.config.eval.flip else "no",
         "evaluation data": data.source,
         "evaluation data fingerprint": data.fingerprint(),
     }

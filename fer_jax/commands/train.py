@@ -75,8 +75,12 @@ def main() -> None:
     if processes.is_main():
         print(f"metrics, checkpoints and TensorBoard files: {args.workdir}")
         split = "test" if len(data.test) else "validation"
-        evaluate = shlex.join([f"--checkpoint={args.workdir}", f"--data={args.data}", f"--split={split}", "--out=DIR"])
-        print(f"evaluate: {command_line('evaluate')} {evaluate}")
+        arguments = [f"--checkpoint={args.workdir}", f"--data={args.data}", f"--split={split}", "--out=DIR"]
+        if config.data.class_names is not None:
+            arguments.append(f"--class-names={config.data.class_names}")
+        if config.data.skip_damaged:
+            arguments.append("--skip-damaged")
+        print(f"evaluate: {command_line('evaluate')} {shlex.join(arguments)}")
 
 
 if __name__ == "__main__":

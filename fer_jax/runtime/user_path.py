@@ -97,7 +97,9 @@ class PathArgument(argparse.Action):
         if isinstance(values, str):
             setattr(namespace, self.dest, self._path(values, option_string))
         else:
-            setattr(namespace, self.dest, [self._path(text, option_string) for text in values])
+            # An option may be given again with more of them.
+            earlier = (getattr(namespace, self.dest) or []) if option_string else []
+            setattr(namespace, self.dest, [*earlier, *(self._path(text, option_string) for text in values)])
 
     def _path(self, text: str, option: str | None) -> AnyPath:
         return user_path(text, f"{option}={text}" if option else f"{self.metavar} {text}:")
