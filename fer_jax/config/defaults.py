@@ -160,7 +160,11 @@ MODEL = {
         "In training, residual block b of the n of an EfficientNet is skipped with b / n of this probability.",
     ),
     "batch_norm_momentum": Key(
-        0.99, number(0, 1, high_open=True), "The decay of the running statistics of batch normalisation."
+        None,
+        none_or(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
+        "The decay of the running statistics of batch normalisation; None: that of each backbone in Keras, 0.999 for "
+        "MobileNetV2 and 0.99 for EfficientNets.",
+        kind=float,
     ),
     "depthwise_lowering": Key(
         "auto",

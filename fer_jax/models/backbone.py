@@ -44,7 +44,8 @@ class BackboneSpec:
     """The definition of a backbone: its published table, and the conventions that its weights require.
 
     `squeeze_excite` is the ratio of the gate's width to the channels that enter the block (0: no gate); `drop_path`
-    says whether the residual branches may be dropped in training. The defaults of `padding`, `batch_norm_epsilon` and
+    says whether the residual branches may be dropped in training. `batch_norm_momentum` is the decay of the running
+    statistics in Keras, where the config gives none. The defaults of `padding`, `batch_norm_epsilon` and
     `preprocessing` belong to the Keras weights; converted weights bring their own values.
     """
 
@@ -58,6 +59,7 @@ class BackboneSpec:
     preprocessing: Preprocessing
     padding: str = "same"
     batch_norm_epsilon: float = 1e-3
+    batch_norm_momentum: float = 0.99
 
     @property
     def num_blocks(self) -> int:
@@ -94,12 +96,14 @@ class BackboneSpec:
 class BackboneOptions:
     """The options of the config for every backbone: drop path rate of the last block, BN decay, dtype, lowering.
 
+    `batch_norm_momentum` None is each backbone's own (`BackboneSpec`).
+
     With `rematerialise` the backward pass computes what is inside a block again, from the block's input, instead of
     keeping it: a third more operations, and far less memory (`docs/performance.md`).
     """
 
     drop_path: float = 0.2
-    batch_norm_momentum: float = 0.99
+    batch_norm_momentum: float | None = None
     dtype: jnp.dtype = jnp.float32
     depthwise_lowering: str = "auto"
     rematerialise: bool = False
@@ -118,7 +122,9 @@ class ConvNorm(nnx.Module):
 
 
 def _norm_options(spec: BackboneSpec, options: BackboneOptions, rngs: nnx.Rngs) -> dict[str, Any]:
-    return {"momentum": options.batch_norm_momentum, "epsilon": spec.batch_norm_epsilon, "rngs": rngs}
+    given = options.batch_norm_momentum
+    momentum = spec.batch_norm_momentum if given is None else given
+    return {"momentum": momentum, "epsilon": spec.batch_norm_epsilon, "rngs": rngs}
 
 
 class InvertedResidual(nnx.Module):
@@ -141,11 +147,7 @@ class InvertedResidual(nnx.Module):
         rngs: nnx.Rngs,
     ):
         expanded = inputs * stage.expansion
-        norm: dict[str, Any] = {
-            "momentum": options.batch_norm_momentum,
-            "epsilon": spec.batch_norm_epsilon,
-            "rngs": rngs,
-        }
+        norm = _norm_options(spec, options, rngs)
         pointwise: dict[str, Any] = {"dtype": options.dtype, "rngs": rngs}
         if stage.expansion != 1:
             self.expand = ConvNorm(Conv(inputs, expanded, **pointwise), BatchNorm(expanded, **norm), spec.activation)
@@ -191,11 +193,7 @@ class Backbone(nnx.Module):
     """
 
     def __init__(self, spec: BackboneSpec, options: BackboneOptions, *, rngs: nnx.Rngs):
-        norm: dict[str, Any] = {
-            "momentum": options.batch_norm_momentum,
-            "epsilon": spec.batch_norm_epsilon,
-            "rngs": rngs,
-        }
+        norm = _norm_options(spec, options, rngs)
         conv: dict[str, Any] = {"dtype": options.dtype, "rngs": rngs}
         stem = Conv(3, spec.stem_channels, 3, stride=2, padding=spec.padding, **conv)
         self.stem = ConvNorm(stem, BatchNorm(spec.stem_channels, **norm), spec.activation)

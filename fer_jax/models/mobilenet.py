@@ -18,5 +18,6 @@ MOBILENET_V2 = BackboneSpec(
     activation="relu6",
     squeeze_excite=0.0,
     drop_path=False,
+    batch_norm_momentum=0.999,
     preprocessing=Preprocessing(mean=(127.5,) * 3, std=(127.5,) * 3),
 )

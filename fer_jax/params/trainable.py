@@ -17,6 +17,11 @@ Frozen means what Keras' `trainable=False` means: not differentiated, no optimiz
 and the module acts as in evaluation. The modules do the latter (`fer_jax.models.fernet.freeze_modules`): a batch
 normalisation whose parameters are all frozen normalises by its running statistics and does not update them, and a block
 whose parameters are all frozen never drops its branch.
+
+The last is where Keras differs: there `trainable=False` changes the call of batch normalisation alone, so that `fit`
+goes on to skip blocks of a frozen EfficientNetB0 (at its own rates, up to 0.2), and a classifier on top of it trains on
+features that no evaluation gives. Here a frozen network is one function in training and evaluation, which is what lets
+its features be computed once and kept (`train.cached_views`).
 """
 
 import dataclasses

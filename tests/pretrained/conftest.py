@@ -175,16 +175,18 @@ def _norms(model):
 
 
 def _calibrate(reference):
-    """Sets the running statistics to those of a training pass, in float32, and the decay to this project's."""
+    """Sets the running statistics to those of a training pass, in float32."""
     for layer in reference.model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-    for layer in _norms(reference.model):
+    norms = _norms(reference.model)
+    own = [layer.momentum for layer in norms]
+    for layer in norms:
         layer.momentum = 0.0
     rng = np.random.default_rng(1)
     reference.stages(rng.uniform(0, 255, (2, reference.size, reference.size, 3)), train=True)
-    for layer in _norms(reference.model):
-        layer.momentum = 0.99
+    for layer, momentum in zip(norms, own, strict=True):
+        layer.momentum = momentum
         for variable in (layer.moving_mean, layer.moving_variance):
             variable.assign(np.float32(variable.numpy()))
 
