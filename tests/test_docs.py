@@ -29,6 +29,22 @@ def test_published_reports_show_no_faces(repository):
         assert not (path.parent / "samples.png").exists()
 
 
+def test_twins_table_is_what_its_program_finds_in_the_predictions(repository):
+    text = (repository / "docs" / "twins.md").read_text()
+    program = {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1), program)
+    rows = re.findall(
+        r"^\| \[.*\]\((results/.*)/report.md\).* \| (.*) \| (.*) \| (.*) \| \*\*(.*)\*\* .* \|", text, re.MULTILINE
+    )
+    assert len(rows) == 7
+    for folder, whole, *printed in rows:
+        groups = list(program["scores"](repository / "docs" / folder / "predictions.csv").values())
+        assert [n for _, n in groups] == [288, 580, 2721]
+        expected = [100 * right / n for right, n in groups]
+        assert [float(text) for text in printed] == pytest.approx(expected, abs=0.00501), folder
+        assert float(whole.split()[0]) == pytest.approx(100 * sum(right for right, _ in groups) / 3589, abs=0.00501)
+
+
 def test_readme_names_scripts_and_configs_that_exist(repository):
     readme = (repository / "README.md").read_text()
     names = set(re.findall(r"(?:scripts|configs|docs)/[\w/]+\.\w+", readme))

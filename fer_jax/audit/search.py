@@ -1,15 +1,15 @@
 """Find pictures that are the same photograph: a fast look at all pairs, then a close one at the likely ones.
 
-The fast look correlates every image with every later one, and with its mirror image, at 24 x 24 pixels: as they are,
-and minus a Gaussian, which leaves the details that survive another crop or brightness. The close look is the largest
-normalised correlation of these details over small shifts; where that leaves doubt, also of images turned a little. The
-details are clipped, so that a watermark counts for no more than the face around it. On FER2013 the similarity has two
-humps, of different photographs and of one, with a valley between 0.70 and 0.75; perceptual hashes find half of these
-pairs at best.
+Only details are compared, an image minus a Gaussian: they survive another crop or brightness. They are clipped, so that
+a watermark counts for no more than the face around it. The fast look correlates every image with every later one, and
+with its mirror image: at 24 x 24 pixels in place, and at 10 x 10 pixels shifted. The close look is the largest
+normalised correlation over small shifts; where that leaves doubt, also of images turned or scaled a little. On FER2013
+the similarity has two humps, of different photographs and of one, with a valley at 0.70; perceptual hashes find half of
+these pairs at best.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,16 +20,19 @@ from scipy.ndimage import gaussian_filter1d
 SIZE = 48
 """Height and width in pixels at which pictures are compared: that of FER2013."""
 
-THRESHOLD = 0.72
+THRESHOLD = 0.70
 """The least similarity of the same photograph: the valley on FER2013."""
 
 _SIGMA = 3.0  # pixels; of the Gaussian that is subtracted
 _SHIFT = 5  # pixels to either side
 _INNER = SIZE - 2 * _SHIFT
-_CLIP = 2.0  # standard deviations of the details of an image, estimated from their median
-_ANGLES = (-5.0, 5.0)  # degrees
-_DOUBT = 0.22  # below the threshold: there a twin that is turned by 5 degrees may be
-_TURNED = 0.06  # more likeness is asked of images that are turned, since they have more chances of it
+_CLIP = 1.5  # standard deviations of the details of an image, estimated from their median
+_WARPS = ((-5.0, 1.0), (5.0, 1.0), (0.0, 0.92), (0.0, 1 / 0.92))  # degrees, and the scale
+_DOUBT = 0.22  # below the threshold: there a twin that is turned by 5 degrees or scaled by a tenth may be
+_WARPED = 0.06  # more likeness is asked of images that are warped, since they have more chances of it
+_MIRRORED = 0.05  # and of mirrored ones, since these are rare: at the same likeness more of them are two photographs
+_LOOKS = ((2, 24, ((0, 0),)), (4, 10, ((0, 0), (-3, -3), (-3, 3), (3, -3), (3, 3))))
+"""Of the fast look: pixels to the side of a cell, cells to the side of the middle part, and its shifts in pixels."""
 _CANDIDATES = 10  # of each image, by each kind of fast look
 _ROWS, _PAIRS = 512, 2048  # looked at at once
 _GROUPS = 64
@@ -55,11 +58,14 @@ class Pairs:
 def same_photographs(
     images: np.ndarray, threshold: float = THRESHOLD, progress: Progress = lambda what, part: None
 ) -> Pairs:
-    """Return the pairs of `images`, uint8 [n, 48, 48], that are one photograph: similar by at least `threshold`."""
+    """Return the pairs of `images`, uint8 [n, 48, 48], that are one photograph: similar by at least `threshold`.
+
+    Of mirrored ones a little more is asked.
+    """
     details = _clipped(high_pass(images))
-    first, second, mirrored = _candidates(images, details, progress)
+    first, second, mirrored = _candidates(details, progress)
     similarity = _verified(details, first, second, mirrored, threshold, progress)
-    found = similarity >= threshold
+    found = similarity >= threshold + _MIRRORED * mirrored
     pairs = Pairs(first[found], second[found], similarity[found], mirrored[found])
     return _best_of_each(pairs)
 
@@ -84,39 +90,58 @@ def _normalised(planes: np.ndarray) -> np.ndarray:
     return np.divide(planes, length, out=np.zeros_like(planes), where=length > 1e-3)
 
 
-def _halves(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the even and the odd part of `planes` at 24 x 24 pixels under mirroring, float32 [n, 288] each.
+def _halves(details: np.ndarray, cell: int, cells: int, shift: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the even and the odd part under mirroring of the middle of `details`, shifted, float32 [n, cells² / 2].
 
     The products of even and of odd parts add up to the correlation with an image; their difference is that with its
     mirror image.
     """
-    small = _normalised(planes.reshape(len(planes), SIZE // 2, 2, SIZE // 2, 2).mean(axis=(2, 4), dtype=np.float32))
-    left, right = small[:, :, : SIZE // 4], small[:, :, : SIZE // 4 - 1 : -1]
-    return tuple(((left + sign * right) / np.sqrt(np.float32(2))).reshape(len(planes), -1) for sign in (1, -1))
+    width = cell * cells
+    top, left = ((SIZE - width) // 2 + pixels for pixels in shift)
+    part = details[:, top : top + width, left : left + width].reshape(len(details), cells, cell, cells, cell)
+    small = _normalised(part.mean(axis=(2, 4), dtype=np.float32))
+    left_half, right_half = small[:, :, : cells // 2], small[:, :, : cells // 2 - 1 : -1]
+    return tuple(
+        ((left_half + sign * right_half) / np.sqrt(np.float32(2))).reshape(len(details), -1) for sign in (1, -1)
+    )
 
 
-def _candidates(
-    images: np.ndarray, details: np.ndarray, progress: Progress
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(details: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return `first`, `second` and `mirrored` of the likely pairs, each once."""
-    n = len(images)
-    looks = [_halves(images), _halves(details)]
+    n = len(details)
+    looks = [[_halves(details, cell, cells, shift) for shift in shifts] for cell, cells, shifts in _LOOKS]
     found = []
     for start in range(0, n - 1, _ROWS):
         # Only later images: each pair comes up once, from its first.
         rows, columns = slice(start, min(start + _ROWS, n)), slice(start + 1, n)
         indices = np.arange(n, dtype=np.int32)
         not_later = indices[None, columns] <= indices[rows, None]
-        for even, odd in looks:
-            same, opposite = even[rows] @ even[columns].T, odd[rows] @ odd[columns].T
-            for mirrored, scores in ((False, same + opposite), (True, same - opposite)):
+        for shifted in looks:
+            even, odd = (half[columns].T for half in shifted[0])
+            same, mirrored = _best_scores(shifted, rows, even, odd)
+            for flag, scores in ((False, same), (True, mirrored)):
                 scores[not_later] = -np.inf
                 row, column = _largest(scores, _CANDIDATES)
-                found.append((np.int64(row + start) * n + column + start + 1) * 2 + mirrored)
+                found.append((np.int64(row + start) * n + column + start + 1) * 2 + flag)
         progress("looking for candidates", min(1, 1 - (1 - rows.stop / n) ** 2))
     codes = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
     first, second = np.divmod(codes // 2, max(n, 1))
     return first.astype(np.int32), second.astype(np.int32), (codes % 2).astype(bool)
+
+
+def _best_scores(
+    shifted: Sequence[tuple[np.ndarray, np.ndarray]], rows: slice, even: np.ndarray, odd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest correlation over the shifts with the images `even`, `odd`, and with their mirror images."""
+    same = mirrored = None
+    for ours_even, ours_odd in shifted:
+        of_even, of_odd = ours_even[rows] @ even, ours_odd[rows] @ odd
+        if same is None:
+            same, mirrored = of_even + of_odd, of_even - of_odd
+        else:
+            np.maximum(same, of_even + of_odd, out=same)
+            np.maximum(mirrored, of_even - of_odd, out=mirrored)
+    return same, mirrored
 
 
 def _largest(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -150,30 +175,30 @@ def _verified(
     """Return the similarity of each pair, float32 [m]."""
     lengths = _window_lengths(details)
 
-    def compare(part: np.ndarray, turn: scipy.sparse.csr_array | None = None) -> np.ndarray:
+    def compare(part: np.ndarray, warp: scipy.sparse.csr_array | None = None) -> np.ndarray:
         ours = details[first[part]]
-        if turn is not None:
-            ours = (turn @ ours.reshape(len(part), -1).T).T.reshape(ours.shape)
+        if warp is not None:
+            ours = (warp @ ours.reshape(len(part), -1).T).T.reshape(ours.shape)
         return _similarity(ours, details[second[part]], lengths[second[part]], mirrored[part])
 
     similarity = np.zeros(len(first), np.float32)
     with ThreadPoolExecutor() as pool:
-        for turn in (None, *map(_turning, _ANGLES)):
+        for warp in (None, *(_warping(*values) for values in _WARPS)):
             where, what, handicap = np.arange(len(first)), "comparing candidates", 0.0
-            if turn is not None:
+            if warp is not None:
                 where = np.flatnonzero((similarity >= threshold - _DOUBT) & (similarity < threshold))
-                what, handicap = "turning what is doubtful", _TURNED
+                what, handicap = "warping what is doubtful", _WARPED
             parts = [where[start : start + _PAIRS] for start in range(0, len(where), _PAIRS)]
-            for index, found in enumerate(pool.map(lambda part, turn=turn: compare(part, turn), parts)):
+            for index, found in enumerate(pool.map(lambda part, warp=warp: compare(part, warp), parts)):
                 similarity[parts[index]] = np.maximum(similarity[parts[index]], found - handicap)
                 progress(what, (index + 1) / len(parts))
     return similarity
 
 
-def _turning(degrees: float) -> scipy.sparse.csr_array:
-    """Return the bilinear rotation of a plane of 48 x 48 pixels, as a matrix [2304, 2304] for its pixels in a row."""
+def _warping(degrees: float, scale: float) -> scipy.sparse.csr_array:
+    """Return the bilinear rotation and scaling of a plane of 48 x 48 pixels, a matrix [2304, 2304] for its pixels."""
     angle, centre = np.radians(degrees), (SIZE - 1) / 2
-    y, x = np.mgrid[:SIZE, :SIZE] - centre
+    y, x = (np.mgrid[:SIZE, :SIZE] - centre) / scale
     rows, columns = np.cos(angle) * y - np.sin(angle) * x + centre, np.sin(angle) * y + np.cos(angle) * x + centre
     # What lies beyond the border is the pixel on it.
     rows, columns = (np.clip(values, 0, SIZE - 1).ravel() for values in (rows, columns))

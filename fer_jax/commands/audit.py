@@ -10,7 +10,7 @@ different labels; and which images are empty. Writes into DIR
   audit.json    the counts
   audit.html    the pairs, side by side. It shows images of the data: keep it where these are
 
-FER2013 takes two minutes on two cores; the time grows with the square of the number of images.
+FER2013 takes two minutes on two free cores; the time grows with the square of the number of images.
 """
 
 import argparse

@@ -56,6 +56,7 @@ COPIES = {
     "turned left": lambda image: turned(image, 5),
     "turned right": lambda image: turned(image, -5),
     "watermark": with_watermark,
+    "cropped": lambda image: np.asarray(Image.fromarray(image[1:-1, 1:-1]).resize((48, 48), Image.Resampling.BICUBIC)),
 }
 
 
