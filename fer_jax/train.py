@@ -159,10 +159,11 @@ def train(
         trace = stack.enter_context(StepTrace(workdir, 0 if silent else profile_steps))
         batches = stack.enter_context(inputs.steps(run.step))
         in_flight = StepsInFlight()
-        for notice in (*checkpoints.notices, *random_and_frozen(backbones, program.table)):
-            progress.message(f"warning: {notice}")
-        weights = [_class_weights(program)] if program.class_weights else []
-        for line in (_headline(data, backbones, program, workdir), input_line, *weights, overview):
+        for line in (
+            *(f"warning: {notice}" for notice in (*checkpoints.notices, *random_and_frozen(backbones, program.table))),
+            _headline(data, backbones, program, workdir),
+            *(line for line in (input_line, _class_weights(program), overview) if line),
+        ):
             progress.message(line)
         if resumed:
             what_changed = f"; changed (before and now): {'; '.join(changed)}" if changed else ""
@@ -218,16 +219,7 @@ def train(
                 save(run)
                 checkpoints.wait()
                 raise Preempted(f"stopped after step {run.step} of {total_steps} and saved in {workdir}")
-            entry = EpochResult(
-                epoch=epoch,
-                step=last_step,
-                **_training_metrics(run.epoch_metrics),
-                **_validation_metrics(logits["validation"], data.validation.labels),
-                **_paper_protocol(logits.get("test"), data.test.labels),
-                learning_rate=float(program.schedule(last_step - 1)),
-                images_per_second=steps_per_epoch * config.train.batch_size / train_seconds,
-                seconds=run.epoch_seconds,
-            )
+            entry = _epoch_result(program, data, run, logits, train_seconds)
             # Before the checkpoint, which must not find a line missing when a later command resumes from it.
             log.write(last_step, {k: v for k, v in as_json(entry).items() if k != "step"}, kind="epoch")
             improved = run.best is None or entry.validation_accuracy > run.best.validation_accuracy
@@ -336,6 +328,23 @@ def _floats(metrics: TrainMetrics) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.compute().items() if name != "first_not_finite"}
 
 
+def _epoch_result(
+    program: TrainProgram, data: Dataset, run: RunProgress, logits: dict[str, np.ndarray], train_seconds: float
+) -> EpochResult:
+    """What the epoch that has just ended is recorded as."""
+    images = program.steps_per_epoch * program.config.train.batch_size
+    return EpochResult(
+        epoch=len(run.history) + 1,
+        step=run.step,
+        **_training_metrics(run.epoch_metrics),
+        **_validation_metrics(logits["validation"], data.validation.labels),
+        **_paper_protocol(logits.get("test"), data.test.labels),
+        learning_rate=float(program.schedule(run.step - 1)),
+        images_per_second=images / train_seconds,
+        seconds=run.epoch_seconds,
+    )
+
+
 def _training_metrics(metrics: TrainMetrics) -> dict[str, float]:
     """The means over an epoch; norms belong to a step."""
     values = _floats(metrics)
@@ -389,6 +398,8 @@ def _headline(data: Dataset, backbones: Sequence[InitialBackbone], program: Trai
 
 
 def _class_weights(program: TrainProgram) -> str:
+    if not program.class_weights:
+        return ""
     pairs = zip(program.data_shape.class_names, program.class_weights, strict=True)
     return f"class weights of the training loss: {', '.join(f'{name} {weight:.3g}' for name, weight in pairs)}"
 
