@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -147,3 +148,10 @@ def test_every_file_of_the_package_is_installed(installed, repository):
     configs = {Path("configs", path.relative_to(shipped_folder())) for path in shipped_folder().rglob("*.py")}
     there = {path.relative_to(site / "fer_jax") for path in (site / "fer_jax").rglob("*") if path.suffix != ".pyc"}
     assert files | configs <= there
+
+
+def test_the_module_of_the_loop_says_which_command_trains(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("fer_jax.train", run_name="__main__", alter_sys=True)
+    assert stopped.value.code == 2
+    assert "train by `fer-jax train`" in capsys.readouterr().err
