@@ -298,6 +298,24 @@ def test_results_of_another_run_are_not_replaced(desk):
     assert (desk.world / "vm").exists()
 
 
+def test_tpu_vm_with_a_bucket_needs_no_shared_disk_and_fetches_nothing(desk):
+    """On two workers, of a VM that is taken away once: the same command goes on with the run."""
+    arguments = ["--spot", "--data=gs://bucket/fer2013.csv", "--workdir=gs://bucket/run"]
+    for _ in range(2):
+        result = desk.tpu_vm(*arguments, FAKE_ADDRESSES="10.0.0.1;10.0.0.2")
+        assert result.returncode == 0, result.stderr
+        assert "the run is in gs://bucket/run" in result.stdout
+        assert "--nfs" not in result.stderr
+        assert list(desk.root.glob("runs*")) == []
+        desk.world.joinpath("vm").write_text("PREEMPTED")
+    trainings = [line for line in lines(desk.world / "trainings.jsonl") if "scripts/train.py" in line]
+    assert len(trainings) == 4
+    for training in trainings:
+        assert {"--data=gs://bucket/fer2013.csv", "--workdir=gs://bucket/run"} <= set(training)
+    copied = [call[4] for call in lines(desk.world / "calls.jsonl") if call[3] == "scp"]
+    assert {Path(source).name for source in copied} == {"repository.tar.gz"}
+
+
 def test_tpu_vm_dry_run_prints_the_commands_and_runs_none(desk):
     result = desk.tpu_vm("--dry-run", "--delete")
     assert result.returncode == 0, result.stderr
@@ -320,9 +338,13 @@ def test_tpu_vm_dry_run_prints_the_commands_and_runs_none(desk):
         ([*MINIMAL, "--data=synthetic", "--workdir=/r"], "--workdir=/r: expected"),
         ([*MINIMAL, "--data=synthetic", "--workdir=~/r"], "--workdir=~/r: expected"),
         ([*MINIMAL, "--data=synthetic", "--workdir=configs/some.py"], "not a folder"),
-        ([*MINIMAL, "--data=synthetic", "--workdir=gs://bucket/r"], "--workdir=gs://bucket/r: is not on a file system"),
+        ([*MINIMAL, "--data=synthetic", "--workdir=s3://bucket/r"], "--workdir=s3://bucket/r: is not on a file system"),
+        (
+            [*MINIMAL, "--data=synthetic", "--config=gs://bucket/c.py"],
+            "--config=gs://bucket/c.py: is not on a file system",
+        ),
         ([*MINIMAL, "--data=https://there/fer2013.csv"], "--data=https://there/fer2013.csv: is not on"),
-        ([*MINIMAL, "--data=synthetic", "--config.init=gs://b/w.safetensors"], "w.safetensors: is not on"),
+        ([*MINIMAL, "--data=synthetic", "--config.init=s3://b/w.safetensors"], "w.safetensors: is not on"),
     ],
 )
 def test_tpu_vm_names_a_mistake_in_one_line(desk, arguments, message):
@@ -385,6 +407,7 @@ def test_slurm_dry_run_runs_nothing(desk):
 def test_slurm_names_a_mistake_in_one_line(desk, tmp_path):
     for result, message in (
         (slurm(desk), "--workdir=VALUE is missing"),
+        (slurm(desk, "--workdir=w", "--data=s3://bucket/d"), "--data=s3://bucket/d: is not on a file system"),
         (slurm(desk, "--workdir=s3://bucket/r"), "--workdir=s3://bucket/r: is not on a file system"),
         (slurm(desk, "--workdir=w", SLURM_SUBMIT_DIR=str(tmp_path)), "not the root of the repository"),
     ):

@@ -19,6 +19,7 @@ from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime.compile_cache import enable_compile_cache
 from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.malloc import keep_freed_memory
+from fer_jax.runtime.user_path import PlaceArgument, input_path, user_place
 from fer_jax.storage import files
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("second", metavar="B", help="the same of the other model")
     parser.add_argument("--data", help="where the images come from, as for training")
     parser.add_argument("--split", choices=("validation", "test"))
-    parser.add_argument("--out", type=Path, help="the folder for comparison.md and comparison.json")
+    parser.add_argument("--out", action=PlaceArgument, help="the folder for comparison.md and comparison.json")
     args = parser.parse_args()
 
     if args.out is not None and args.out.exists() and not args.out.is_dir():
@@ -65,9 +66,10 @@ def main() -> None:
 
 
 def _predictions_file(model: str) -> Path | None:
-    path = Path(model)
+    path = user_place(model, f"{model}:")
     if path.is_dir() and (path / FILE_NAME).is_file():
-        return path / FILE_NAME
+        path /= FILE_NAME
+    path = input_path(path, f"{model}:") if path.suffix.lower() == ".csv" else path
     return path if path.suffix.lower() == ".csv" else None
 
 

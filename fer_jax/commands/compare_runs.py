@@ -9,7 +9,7 @@ import argparse
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.evaluation.comparison import comparison_table, named_runs
 from fer_jax.evaluation.plots import save_figure, validation_curves_figure
-from fer_jax.runtime.user_path import PathArgument
+from fer_jax.runtime.user_path import PlaceArgument
 from fer_jax.storage import files
 
 
@@ -18,8 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("runs", nargs="+", action=PathArgument, metavar="RUN", help="a run's folder")
-    parser.add_argument("--out", required=True, action=PathArgument, metavar="FILE.png", help="the picture")
+    parser.add_argument("runs", nargs="+", action=PlaceArgument, metavar="RUN", help="a run's folder")
+    parser.add_argument("--out", required=True, action=PlaceArgument, metavar="FILE.png", help="the picture")
     args = parser.parse_args()
     if args.out.suffix != ".png":
         raise InputError(f"--out={args.out}: expected a name that ends in .png")

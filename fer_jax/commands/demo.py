@@ -10,7 +10,7 @@ import sys
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.prediction.classifiers import load_classifier
 from fer_jax.prediction.crops import FACES
-from fer_jax.runtime.user_path import PathArgument
+from fer_jax.runtime.user_path import PlaceArgument
 from fer_jax.zoo.shipped import default_name
 
 _BATCH = 4  # Faces judged at once: most pictures have few.
@@ -23,7 +23,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--model",
-        action=PathArgument,
+        action=PlaceArgument,
         help="a run's folder, zoo:NAME, a .safetensors file, or an exported file, which cannot tell where it looks; "
         "default: the smallest that fer_jax comes with",
     )

@@ -25,7 +25,7 @@ from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime.compile_cache import enable_compile_cache
 from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.malloc import keep_freed_memory
-from fer_jax.runtime.user_path import PathArgument, SourceArgument
+from fer_jax.runtime.user_path import PlaceArgument, SourceArgument
 
 
 @exit_on_input_error
@@ -34,17 +34,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "--checkpoint", required=True, nargs="+", action=PathArgument, metavar="DIR", help="a run's folder, or zoo:NAME"
+        "--checkpoint", required=True, nargs="+", action=PlaceArgument, metavar="DIR", help="a run's folder, or zoo:NAME"
     )
     parser.add_argument(
         "--data", required=True, action=SourceArgument, help="where the images come from, as for train.py"
     )
     parser.add_argument("--split", choices=SPLITS, required=True)
-    parser.add_argument("--out", required=True, action=PathArgument, help="the folder for the report")
+    parser.add_argument("--out", required=True, action=PlaceArgument, help="the folder for the report")
     parser.add_argument("--no-faces", action="store_true", help="leave out the sample grid, to publish the report")
     parser.add_argument(
         "--votes",
-        action=PathArgument,
+        action=PlaceArgument,
         metavar="FILE",
         help="FER+'s fer2013new.csv: adds the score by its majority and the audit of FER2013's labels to the report",
     )

@@ -11,7 +11,7 @@ from fer_jax.errors import exit_on_input_error
 from fer_jax.inference.model import TrainedModel
 from fer_jax.runtime.compile_cache import enable_compile_cache
 from fer_jax.runtime.jax_environment import prepare_jax
-from fer_jax.runtime.user_path import PathArgument, SourceArgument
+from fer_jax.runtime.user_path import PlaceArgument, SourceArgument
 
 
 @exit_on_input_error
@@ -20,10 +20,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "--model", required=True, action=PathArgument, help="a run's folder, a checkpoint, a model's file, or zoo:NAME"
+        "--model", required=True, action=PlaceArgument, help="a run's folder, a checkpoint, a model's file, or zoo:NAME"
     )
     parser.add_argument("--format", required=True, choices=tuple(SUFFIXES))
-    parser.add_argument("--out", required=True, action=PathArgument, help="the file to write; replaced if it exists")
+    parser.add_argument("--out", required=True, action=PlaceArgument, help="the file to write; replaced if it exists")
     parser.add_argument(
         "--data",
         action=SourceArgument,

@@ -25,7 +25,7 @@ from fer_jax.prediction.classifiers import load_classifier
 from fer_jax.prediction.crops import CROP_SIDE, FACES
 from fer_jax.prediction.results import ERROR, FACE, FORMATS, NO_FACE, RowWriter, Summary
 from fer_jax.prediction.sources import check_apart, check_arguments, find_sources
-from fer_jax.runtime.user_path import PathArgument
+from fer_jax.runtime.user_path import PathArgument, PlaceArgument
 from fer_jax.storage.files import replace_file
 from fer_jax.streams import OutputLost, output_is_result
 from fer_jax.zoo.shipped import default_name
@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="what to predict")
     parser.add_argument(
         "--model",
-        action=PathArgument,
+        action=PlaceArgument,
         help="a run's folder, zoo:NAME, a .safetensors file, or an exported .onnx or .stablehlo file; default: the "
         "smallest that fer_jax comes with",
     )
@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument("--threshold", type=float, default=0.0, help="abstain below this probability (0: never)")
     parser.add_argument("--fps", type=float, default=2.0, help="frames a second of a video; 0: every one (2)")
     parser.add_argument(
-        "--out", action=PathArgument, help="the file to write, .jsonl or .csv; default: standard output"
+        "--out", action=PlaceArgument, help="the file to write, .jsonl or .csv; default: standard output"
     )
     parser.add_argument("--format", choices=FORMATS, help="of the output; default: by the name of --out, or jsonl")
     parser.add_argument(
@@ -84,8 +84,8 @@ def predict(args: argparse.Namespace, listed: TextIO) -> int:
     if args.batch_size < 1:
         raise InputError(f"--batch-size={args.batch_size}: expected a number of faces, at least 1")
     form = _form(args.out, args.format)
-    for option, path, is_wrong in (("--out", args.out, Path.is_dir), ("--draw", args.draw, Path.is_file)):
-        if path is not None and is_wrong(path):
+    for option, path, is_wrong in (("--out", args.out, "is_dir"), ("--draw", args.draw, "is_file")):
+        if path is not None and getattr(path, is_wrong)():
             raise InputError(f"{option}={path}: is a {'folder' if path.is_dir() else 'file'}; choose another name")
     if args.draw is not None:
         check_apart(args.inputs, args.draw)

@@ -25,6 +25,7 @@ from fer_jax.data.sources import load
 from fer_jax.data.tfds_builder import dataset_place, write_tfds
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.runtime.user_path import PathArgument, SourceArgument, user_path
+from fer_jax.storage.bucket import is_bucket
 
 
 @exit_on_input_error
@@ -83,6 +84,8 @@ def _check_out(out: Path, source: str, places: list[Path]) -> None:
     for place in places:
         if place.exists():
             raise InputError(f"--out {out}: {place} exists already; remove it, or choose another folder")
+    if is_bucket(source):
+        return
     folder = user_path(source, f"{source}:")
     if folder.is_dir() and (out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents):
         raise InputError(f"--out {out}: lies in the source folder {source}, which it would change; choose another")

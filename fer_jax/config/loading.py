@@ -13,7 +13,8 @@ from ml_collections import ConfigDict, config_flags
 from fer_jax.config.defaults import check_config, default_config, flatten, keys
 from fer_jax.config.shipped import config_file, shipped_names
 from fer_jax.errors import InputError
-from fer_jax.runtime.user_path import refuse_elsewhere
+from fer_jax.runtime.user_path import refuse_elsewhere, user_place
+from fer_jax.storage.bucket import is_bucket
 
 
 def _unlike_default(config: ConfigDict) -> str | None:
@@ -99,7 +100,10 @@ def _check_places(config: ConfigDict) -> None:
     places |= {"data.votes": config.data.votes, "data.twins": config.data.twins}
     for key, value in places.items():
         for place in (value or "").split(","):
-            refuse_elsewhere(place, f"config.{key}={value}")
+            if is_bucket(place):
+                user_place(place, f"config.{key}={value}")
+            else:
+                refuse_elsewhere(place, f"config.{key}={value}")
 
 
 def _run_config_file(path: str) -> ConfigDict:

@@ -13,7 +13,7 @@ from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.data.fer2013 import USAGE_OF_SPLIT
 from fer_jax.errors import InputError, shown
 from fer_jax.expressions import EXPRESSIONS, label_of
-from fer_jax.runtime.user_path import user_path
+from fer_jax.runtime.user_path import input_path
 
 CONTEMPT = "contempt"
 """What FER+ has beyond FER2013's seven classes."""
@@ -59,7 +59,7 @@ def read_votes(path: str | Path, data: Dataset) -> Votes:
       InputError: the file cannot be read or is damaged, or it is not about these images: another number of rows, a row
         of another split, or labels that agree with the votes no better than chance.
     """
-    path = user_path(str(path), f"{path}:", "; expected the votes of FER+, Microsoft's fer2013new.csv")
+    path = input_path(str(path), f"{path}:", "; expected the votes of FER+, Microsoft's fer2013new.csv")
     if data.class_names not in (EXPRESSIONS, FERPLUS_CLASSES):
         raise InputError(
             f"{path}: FER+ has votes on the images of FER2013, with the classes {', '.join(EXPRESSIONS)}; "

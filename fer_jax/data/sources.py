@@ -16,7 +16,7 @@ from fer_jax.data.options import FolderOptions
 from fer_jax.data.packed import is_packed, plain
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError, is_exhaustion
-from fer_jax.runtime.user_path import user_path
+from fer_jax.runtime.user_path import input_path
 
 _log = logging.getLogger("fer_jax")
 
@@ -60,7 +60,7 @@ def load(
     if name == "synthetic":
         _refuse_options(text, validation_fraction, folder)
         return _synthetic(text, count)
-    path = user_path(text, f"{text}:", f"; {_ACCEPTED}")
+    path = input_path(text, f"{text}:", f"; {_ACCEPTED}")
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise InputError(f"{path}: pickles are not read, since unpickling runs code from the file; {_ACCEPTED}")
     if not path.exists():

@@ -18,7 +18,7 @@ import numpy as np
 from fer_jax.data.dataset import SPLITS, Dataset
 from fer_jax.data.fer2013 import IMAGE_SIZE
 from fer_jax.errors import InputError, shown
-from fer_jax.runtime.user_path import user_path
+from fer_jax.runtime.user_path import input_path
 
 KINDS = ("exact", "near", "mirrored")
 """Pixel for pixel the same; the same photograph in another crop, brightness or coding; the same but mirrored."""
@@ -62,7 +62,7 @@ def digests(images: Iterable[np.ndarray]) -> list[str]:
 
 def read_twins(path: str | Path) -> Twins:
     """Read a list as `fer-jax audit` writes it; raise `InputError` that names the file and the row for any other."""
-    path = user_path(str(path), f"{path}:", "; expected the twins.csv that fer-jax audit writes")
+    path = input_path(str(path), f"{path}:", "; expected the twins.csv that fer-jax audit writes")
     pairs = []
     try:
         opened = gzip.open if path.suffix == ".gz" else open

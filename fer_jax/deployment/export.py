@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import tempfile
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -17,13 +16,14 @@ from fer_jax.deployment.proof import NUM_IMAGES, ProofImages, prove
 from fer_jax.errors import InputError
 from fer_jax.evaluation.data_for_model import data_for
 from fer_jax.inference.model import TrainedModel
+from fer_jax.storage.bucket import AnyPath, BucketPath
 from fer_jax.storage.files import replace_file, write_text
 
 SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
 """The formats, and what the names of their files end in."""
 
 
-def check_request(kind: str, out: Path, storage: str) -> None:
+def check_request(kind: str, out: AnyPath, storage: str) -> None:
     """Raise `InputError` for what can be known before the model is read, so that no long work is lost."""
     if out.suffix != SUFFIXES[kind]:
         raise InputError(f"--out {out}: expected a name that ends in {SUFFIXES[kind]} for --format={kind}")
@@ -35,6 +35,8 @@ def check_request(kind: str, out: Path, storage: str) -> None:
         if importlib.util.find_spec(package) is None:
             advice = "pip install 'fer_jax[onnx]'" if kind == "onnx" else f"pip install {package}"
             raise InputError(f"--format={kind}: needs the package {package}; {advice}")
+    if isinstance(out, BucketPath):
+        return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):
@@ -44,7 +46,7 @@ def check_request(kind: str, out: Path, storage: str) -> None:
 
 
 def export_model(
-    model: TrainedModel, kind: str, out: Path, sample: ProofImages, *, storage: str = "float32"
+    model: TrainedModel, kind: str, out: AnyPath, sample: ProofImages, *, storage: str = "float32"
 ) -> dict[str, object]:
     """Export `model` to the file `out`, and its proof to `out` with `.proof.json` after its name; return the proof.
 

@@ -1,17 +1,17 @@
 """Runs side by side: what each is called, and its validation accuracy by epoch."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from fer_jax.errors import InputError
 from fer_jax.runs.folder import run_description
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.runs.record import RunDescription
+from fer_jax.storage.bucket import AnyPath
 
 History = Sequence[Mapping[str, float | None]]
 
 
-def named_runs(workdirs: Sequence[Path]) -> dict[str, History]:
+def named_runs(workdirs: Sequence[AnyPath]) -> dict[str, History]:
     """Return the epochs of each run's `metrics.jsonl`, by a name that says its networks and their initial weights.
 
     Runs that would have one name are told apart by their folders. Raises `InputError` for a folder that holds no run,

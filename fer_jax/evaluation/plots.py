@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from fer_jax.evaluation.metrics import ClassificationMetrics
+from fer_jax.storage.bucket import AnyPath
 from fer_jax.storage.files import replace_file
 
 # Okabe and Ito's palette ("Color Universal Design", 2008): told apart with any colour vision, and in gray.
@@ -28,7 +28,7 @@ MOST_CLASSES = 40
 """Classes that a figure shows in full: of more, the confusion matrix has no numbers and the sample grid no row."""
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: AnyPath) -> None:
     """Write `figure` as PNG to `path`; an interrupted write leaves the earlier file."""
     # Without the software's version in it, the same figure gives the same bytes.
     with replace_file(path) as beside:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -19,13 +18,14 @@ from fer_jax.evaluation.section import Section, Table, percent
 from fer_jax.runs.metrics_log import finite_or_none
 from fer_jax.runs.temperature import StoredTemperature
 from fer_jax.storage import files
+from fer_jax.storage.bucket import AnyPath
 
 _CURVES = "training_curves.png"
 _SAMPLES = "samples.png"
 
 
 def write_report(
-    out: Path,
+    out: AnyPath,
     *,
     predictions: Predictions,
     class_names: Sequence[str],
@@ -37,7 +37,7 @@ def write_report(
     votes: tuple[np.ndarray, str] | None = None,
     more: Sequence[Section] = (),
     names: Sequence[str] = (),
-) -> list[Path]:
+) -> list[AnyPath]:
     """Write the report of `predictions` into the folder `out`, made if missing; return the files, `report.md` last.
 
     The files are `report.json`, `report.html`, `report.md`, `confusion_matrix.png`, `per_class.png`, `calibration.png`,

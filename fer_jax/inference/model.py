@@ -23,7 +23,8 @@ from fer_jax.models.build import model_spec
 from fer_jax.runs.temperature import StoredTemperature, read_temperature, store_temperature
 from fer_jax.runtime import sharding as meshes
 from fer_jax.runtime.jax_environment import usual_numerics
-from fer_jax.runtime.user_path import user_path
+from fer_jax.runtime.user_path import input_path, user_place
+from fer_jax.storage.bucket import BucketPath
 from fer_jax.training.state import model_definition
 from fer_jax.zoo import shipped
 from fer_jax.zoo.model_file import ModelFile, read_model_file
@@ -48,7 +49,7 @@ class TrainedModel:
       spec: the shapes and the computation of its network.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path | BucketPath):
         self._path = path
         self._saved = saved = open_saved(path)
         self.record = saved.record
@@ -214,7 +215,7 @@ class TrainedModel:
         return np.concatenate(rows)
 
 
-def open_saved(path: str | Path) -> "SavedModel | ModelFile":
+def open_saved(path: str | Path | BucketPath) -> "SavedModel | ModelFile":
     """Open what `path` names: a run's folder or a checkpoint in it, a shipped model as `zoo:NAME`, or a model's file.
 
     Raises `InputError` if there is no such model, or if it is damaged.
@@ -222,9 +223,9 @@ def open_saved(path: str | Path) -> "SavedModel | ModelFile":
     if str(path).startswith(shipped.PREFIX):
         return read_model_file(shipped.shipped_file(str(path)))
     expected = "expected a run's folder, a .safetensors file, or zoo:NAME"
-    place = user_path(path, f"{path}:", f"; {expected}")
+    place = user_place(path, f"{path}:", f"; {expected}")
     if place.suffix == ".safetensors":
-        return read_model_file(place)
+        return read_model_file(input_path(place, f"{path}:"))
     if place.is_file():
         raise InputError(f"{place}: is a file; {expected} (an exported file is for fer-jax predict)")
     # Orbax takes a second to import: a model in one file does without.

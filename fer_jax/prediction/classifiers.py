@@ -5,6 +5,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from fer_jax.runtime.user_path import input_path
+from fer_jax.storage.bucket import is_bucket
+
 
 class Classifier(Protocol):
     """What judges faces.
@@ -93,6 +96,8 @@ def load_classifier(name: str, batch_size: int) -> Classifier:
     Raises `InputError` for what is none of these.
     """
     suffix = Path(name).suffix
+    if is_bucket(name) and suffix in (".stablehlo", ".onnx"):
+        name = str(input_path(name, f"{name}:"))
     if suffix == ".stablehlo":
         return StablehloClassifier(name, batch_size)
     if suffix == ".onnx":

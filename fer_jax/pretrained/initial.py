@@ -9,7 +9,7 @@ from fer_jax.models.backbone import BackboneSpec
 from fer_jax.models.fernet import BACKBONES
 from fer_jax.pretrained.manifest import SOURCES, converted_place
 from fer_jax.pretrained.weights import read_weights
-from fer_jax.runtime.user_path import user_path
+from fer_jax.runtime.user_path import input_path
 
 LIBRARIES = ("keras", "torchvision")
 """Values of `config.init` that mean this library's weights of every backbone."""
@@ -83,7 +83,7 @@ def _place(init: str, entry: str) -> Path:
                 "or train without it by --config.init=scratch"
             )
         return place
-    place = user_path(entry, f"config.init={init}: {entry!r}")
+    place = input_path(entry, f"config.init={init}: {entry!r}")
     if not place.is_file():
         raise InputError(
             f"config.init={init}: {entry!r} is neither a file nor the name of weights{nearest(name, SOURCES)}; "

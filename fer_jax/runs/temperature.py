@@ -14,6 +14,7 @@ from fer_jax.errors import InputError
 from fer_jax.runs.checksums import FILE_NAME as CHECKSUMS
 from fer_jax.storage import files
 from fer_jax.storage.bucket import AnyPath
+from fer_jax.storage.patience import BucketError
 
 if TYPE_CHECKING:
     from fer_jax.runs.checkpoint import SavedModel
@@ -42,6 +43,8 @@ def read_temperature(saved: "SavedModel") -> StoredTemperature | None:
         found = msgspec.json.decode(place.read_bytes(), type=dict[str, StoredTemperature])
     except FileNotFoundError:
         return None
+    except BucketError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(
             f"{place}: cannot be read ({error}); remove it, and evaluate the validation split to fit it again"

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from fer_jax.errors import InputError
 from fer_jax.storage.bucket import AnyPath, BucketPath, is_bucket
+from fer_jax.storage.copies import local_copy
 from fer_jax.storage.patience import client
 
 # `gs://bucket/run`, and what `Path` makes of it, `gs:/bucket/run`; also `host:/folder`, as scp has it. A folder whose
@@ -54,6 +55,15 @@ def user_place(text: str | os.PathLike | BucketPath, what: str, advice: str = ""
         client()
         return place
     return user_path(text, what, advice)
+
+
+def input_path(text: str | os.PathLike | BucketPath, what: str, advice: str = "") -> Path:
+    """Return the path of the file or folder that `text` names; for a place in a bucket that of its `local_copy`.
+
+    Raises `InputError` as `user_place` does, and if there is nothing at that place.
+    """
+    place = user_place(text, what, advice)
+    return local_copy(place) if isinstance(place, BucketPath) else place
 
 
 def refuse_elsewhere(text: str, what: str, advice: str = "") -> None:
@@ -112,8 +122,8 @@ class PlaceArgument(PathArgument):
         return user_place(text, f"{option}={text}" if option else f"{self.metavar} {text}:")
 
 
-class SourceArgument(PathArgument):
-    """As `PathArgument`, for a path or a name such as `synthetic`: checked, and stored as it was given."""
+class SourceArgument(PlaceArgument):
+    """As `PlaceArgument`, for a path or a name such as `synthetic`: checked, and stored as it was given."""
 
     def _path(self, text: str, option: str | None) -> str:
         super()._path(text, option)

@@ -32,6 +32,13 @@ _FAILURES_BEFORE_A_WORD = 3
 class BucketError(InputError, OSError):
     """A bucket that cannot be read or written: as an `OSError` to those who handle files, one line to the user."""
 
+    def __init__(self, message: object):
+        super().__init__(message)
+        self.filename, _, self.strerror = self.args[0].partition(": ")
+
+    def __str__(self) -> str:
+        return self.args[0]
+
 
 class MissingObject(BucketError, FileNotFoundError):
     """There is no such object, or no such bucket."""

@@ -28,7 +28,7 @@ install() {
         sudo apt-get install -qq -y python3.11 python3.11-venv
     fi
     # In a shell of its own: the file is made to be sourced.
-    bash -euo pipefail -c 'source scripts/environment.sh "[tpu]"'
+    bash -euo pipefail -c 'source scripts/environment.sh "[tpu,gcs]"'
     local source
     for source in "$@"; do
         .venv/bin/python scripts/convert_weights.py --source "$source"

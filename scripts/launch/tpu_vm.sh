@@ -9,12 +9,14 @@ workers, and fetches the run's folder.
   scripts/launch/tpu_vm.sh --name=NAME --zone=ZONE --data=SOURCE --workdir=DIR --config=configs/X.py [OPTION ...]
 
   --name=NAME, --zone=ZONE   the TPU VM; the project is that of `gcloud config`
-  --data=SOURCE              a file or folder here, which is copied to every worker; or synthetic, synthetic:N
-  --workdir=DIR              a relative path: the run's folder there, and where it is fetched to here
+  --data=SOURCE              a file or folder here, which is copied to every worker; or gs://BUCKET/NAME, synthetic,
+                             synthetic:N
+  --workdir=DIR              gs://BUCKET/FOLDER: the run's folder, where it stays; or a relative path: the run's folder
+                             there, and where it is fetched to here
   --accelerator=TYPE         default v5litepod-8
   --runtime=VERSION          default v2-alpha-tpuv5-lite
-  --spot                     create a VM that may be taken away; its disk goes with it, so give --nfs, too
-  --nfs=SERVER:/EXPORT       what all workers mount to share DIR; needed for more than one worker
+  --spot                     create a VM that may be taken away; its disk goes with it, so keep the run in a bucket
+  --nfs=SERVER:/EXPORT       what all workers mount to share DIR; needed for more than one worker without a bucket
   --weights=SOURCE           convert these weights on the workers first (a name of convert_weights.py --list);
                              may be repeated
   --delete                   delete the VM when the run is done and its folder is here
@@ -35,14 +37,18 @@ fail() {
     exit 2
 }
 
-# Refuses a place elsewhere, in the option or value $1: what is copied and written is on file systems.
+# Refuses a place elsewhere, in the option $1, but for a bucket, which train.py reads and writes itself.
 refuse_url() {
+    case $1 in
+        --config=*) ;;
+        *=gs://*) return ;;
+    esac
     case ${1#*=} in
         [!/]*:/*) fail "$1: is not on a file system of this machine; copy or mount it, and give its path" ;;
     esac
 }
 
-name='' zone='' data='' workdir='' config='' nfs='' spot='' delete='' stop='' dry_run=''
+name='' zone='' data='' workdir='' config='' nfs='' in_bucket='' spot='' delete='' stop='' dry_run=''
 accelerator=v5litepod-8
 runtime=v2-alpha-tpuv5-lite
 weights=()
@@ -87,8 +93,11 @@ absolute() { case $1 in /*) echo "$1" ;; \~/*) echo "$HOME/${1#*/}" ;; *) echo "
 
 if [ -z "$stop" ]; then
     case /$workdir/ in
+        /gs://*) in_bucket=yes ;;
         //* | */../* | */./* | /~*) fail "--workdir=$workdir: expected a relative path without ., .. and ~, such as runs/x" ;;
     esac
+fi
+if [ -z "$stop$in_bucket" ]; then
     results=$(absolute "$workdir")
     [ ! -e "$results" ] || [ -d "$results" ] ||
         fail "$results: exists and is not a folder; give another --workdir, or move it away"
@@ -96,10 +105,12 @@ if [ -z "$stop" ]; then
     if [ ! -f "$results/run.json" ] && [ -e "$results/checkpoints" ]; then
         fail "$results: holds checkpoints, but no run.json; give another --workdir, or move it away"
     fi
+fi
+if [ -z "$stop" ]; then
     git cat-file -e "HEAD:$config" 2>/dev/null ||
         fail "--config=$config: not in the last commit, which is copied; commit it, or give its path from the root"
     case $data in
-        synthetic | synthetic:*) remote_data=$data ;;
+        synthetic | synthetic:* | gs://*) remote_data=$data ;;
         *)
             data=$(absolute "${data%/}")
             [ -e "$data" ] || fail "--data=$data: no such file or folder here"
@@ -141,11 +152,13 @@ if [ -n "$stop" ]; then
     on 0 stop
     exit
 fi
-arguments=(--data="$remote_data" --workdir="../shared/$workdir" "${passed_on[@]}")
+remote_workdir=../shared/$workdir
+[ -z "$in_bucket" ] || remote_workdir=$workdir
+arguments=(--data="$remote_data" --workdir="$remote_workdir" "${passed_on[@]}")
 [ -n "$dry_run" ] || [ -z "$(git status --porcelain --untracked-files=no)" ] ||
     echo "note: changes that are not committed are not copied" >&2
-[ -z "$spot" ] || [ -n "$nfs" ] ||
-    echo "note: --spot without --nfs: when the VM is taken away, the run begins again" >&2
+[ -z "$spot" ] || [ -n "$nfs$in_bucket" ] ||
+    echo "note: --spot without a bucket or --nfs: when the VM is taken away, the run begins again" >&2
 
 # ---- Create or reuse.
 if [ -n "$dry_run" ]; then
@@ -171,10 +184,10 @@ esac
 if [ "$vm" = absent ]; then
     tpu_vm create "$name" --accelerator-type="$accelerator" --version="$runtime" ${spot:+--spot}
 fi
-if [ -z "$dry_run" ] && [ -z "$nfs" ]; then
+if [ -z "$dry_run$nfs$in_bucket" ]; then
     addresses=$(tpu_vm describe "$name" --format='value(networkEndpoints[].ipAddress)')
     case $addresses in
-        *[\;,]*) fail "$name has several workers, which must share --workdir: give --nfs=SERVER:/EXPORT (the VM stays)" ;;
+        *[\;,]*) fail "$name has several workers, which must share --workdir: give --workdir=gs://BUCKET/FOLDER or --nfs=SERVER:/EXPORT (the VM stays)" ;;
     esac
 fi
 
@@ -220,7 +233,9 @@ case $status in
 esac
 
 # ---- Fetch: whole or not at all.
-if [ "$status" = 0 ] || [ "$status" = 75 ]; then
+if [ -n "$in_bucket" ]; then
+    echo "the run is in $workdir"
+elif [ "$status" = 0 ] || [ "$status" = 75 ]; then
     on 0 pack "$workdir"
     tpu_vm scp "$name:fer_jax/results.tar.gz" "$temporary/results.tar.gz" --worker=0
     if [ -n "$dry_run" ]; then

@@ -86,15 +86,18 @@ def test_arguments_of_commands():
     args = parser.parse_args(["~/a", "b", "--out=~/c", "--data=./synthetic"])
     assert (args.runs, args.out) == ([Path.home() / "a", Path("b")], Path.home() / "c")
     assert args.data == "./synthetic"  # not the name of a source, which its path would be
-    for arguments, message in ((["a", "gs://b"], "^RUN gs://b: is not on"), (["--data=s3://b"], "^--data=s3://b is")):
+    for arguments, message in (
+        (["a", "gs://bucket"], "^RUN gs://bucket: is not on"),
+        (["--data=s3://b"], "^--data=s3://b is"),
+    ):
         with pytest.raises(InputError, match=message):
             parser.parse_args(arguments)
 
 
 @pytest.mark.parametrize("key", ["init", "backbone_checkpoints.mobilenet_v2"])
 def test_config_keys_that_are_paths(key, repository):
-    arguments = [f"--config={repository / 'configs' / 'quickstart.py'}", f"--config.{key}=gs://bucket/weights"]
-    with pytest.raises(InputError, match=rf"^config\.{key}=gs://bucket/weights is not on a file system"):
+    arguments = [f"--config={repository / 'configs' / 'quickstart.py'}", f"--config.{key}=s3://bucket/weights"]
+    with pytest.raises(InputError, match=rf"^config\.{key}=s3://bucket/weights is not on a file system"):
         load_config(arguments)
 
 
@@ -102,7 +105,7 @@ def test_from_python(make_tiny_config, faces, tmp_path):
     for call in (
         lambda: train(make_tiny_config(), faces, "s3://bucket/run"),
         lambda: TrainedModel("s3://bucket/run"),
-        lambda: load("gs://bucket/fer2013.csv"),
+        lambda: load("s3://bucket/fer2013.csv"),
     ):
         with pytest.raises(InputError, match="is not on a file system of this machine"):
             call()

@@ -12,6 +12,7 @@ import pytest
 
 from fer_jax.storage import patience
 from fer_jax.storage.bucket import BucketPath
+from fer_jax.train import train
 
 BUCKET = "fer-runs"
 
@@ -67,6 +68,19 @@ def module_server(_bucket_server) -> Iterator[BucketServer]:
         patience.client.cache_clear()
         yield _bucket_server
     patience.client.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def bucket_run(_bucket_server, make_tiny_config, faces) -> tuple[BucketPath, list[str]]:
+    """A whole run, and the requests that it made. Not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", _bucket_server.address)
+        patience.client.cache_clear()
+        workdir = _bucket_server.folder()
+        _bucket_server.forget()
+        train(make_tiny_config(), faces, str(workdir))
+    patience.client.cache_clear()
+    return workdir, _bucket_server.requests()
 
 
 @pytest.fixture

@@ -16,15 +16,6 @@ from fer_jax.testing import without_times
 from fer_jax.train import train
 
 
-@pytest.fixture(scope="module")
-def bucket_run(module_server, make_tiny_config, faces) -> tuple[BucketPath, list[str]]:
-    """A whole run, and the requests that it made. Not to be changed."""
-    workdir = module_server.folder()
-    module_server.forget()
-    train(make_tiny_config(), faces, str(workdir))
-    return workdir, module_server.requests()
-
-
 def stop_at(call, number, patch):
     """Send this process the signal `number` just before it asks for the `call`-th time whether to stop."""
     requested, calls = StopRequests.requested, iter(range(1, 1000))
@@ -46,7 +37,7 @@ def names(workdir: BucketPath) -> set[str]:
     return {found.name for found in workdir.objects()}
 
 
-def test_same_run_as_on_disk(bucket_run, whole_run, assert_same_run, tmp_path):
+def test_same_run_as_on_disk(server, bucket_run, whole_run, assert_same_run, tmp_path):
     workdir, _ = bucket_run
     assert_same_run(copy_of(workdir, tmp_path / "copy"), whole_run[0])
     assert without_times(read_metrics(workdir)) == without_times(read_metrics(whole_run[0]))
@@ -61,7 +52,7 @@ def test_same_run_as_on_disk(bucket_run, whole_run, assert_same_run, tmp_path):
     }
 
 
-def test_model_of_a_bucket(bucket_run, whole_run):
+def test_model_of_a_bucket(server, bucket_run, whole_run):
     found, expected = find_model(str(bucket_run[0])), find_model(whole_run[0])
     assert (found.step, found.epoch) == (expected.step, expected.epoch)
     assert without_times(found.run_history()) == without_times(expected.run_history())
@@ -69,7 +60,7 @@ def test_model_of_a_bucket(bucket_run, whole_run):
         find_model("gs://fer-runs/nothing")
 
 
-def test_requests_of_an_epoch(bucket_run):
+def test_requests_of_an_epoch(server, bucket_run):
     """docs/reliability.md states the bound."""
     workdir, requests = bucket_run
     last, best = (
@@ -133,7 +124,7 @@ def test_ends_to_the_same_bits_whatever_happens(
     assert_same_run(copy_of(workdir, tmp_path / "copy"), whole_run[0])
 
 
-def test_another_run_and_another_command_are_refused(bucket_run, make_tiny_config, faces, monkeypatch):
+def test_another_run_and_another_command_are_refused(server, bucket_run, make_tiny_config, faces, monkeypatch):
     workdir, _ = bucket_run
     before = {(found.name, found.generation) for found in workdir.objects()}
     config = make_tiny_config()
