@@ -34,7 +34,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "--checkpoint", required=True, nargs="+", action=PlaceArgument, metavar="DIR", help="a run's folder, or zoo:NAME"
+        "--checkpoint",
+        required=True,
+        nargs="+",
+        action=PlaceArgument,
+        metavar="DIR",
+        help="a run's folder, or zoo:NAME",
     )
     parser.add_argument(
         "--data", required=True, action=SourceArgument, help="where the images come from, as for train.py"

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -15,8 +16,9 @@ _GS = re.compile(r"\s*gs:/+", re.IGNORECASE)
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _LONGEST_KEY = 1024
-# Requests at a time: latency is what a small object costs.
+# Requests at a time in the whole process: latency is what a small object costs, and the client keeps ten connections.
 _AT_ONCE = 8
+_slots = threading.BoundedSemaphore(_AT_ONCE)
 _Item = TypeVar("_Item")
 
 
@@ -228,7 +230,13 @@ class BucketPath:
             found = client().list_blobs(self.bucket, prefix=self._prefix, timeout=timeout, retry=None, **options)
             return list(found), sorted(found.prefixes)
 
-        return request(self, ask)
+        try:
+            return request(self, ask)
+        except MissingObject as error:
+            raise MissingObject(
+                f"{self}: there is no bucket {self.bucket}; create it by `gcloud storage buckets create "
+                f"gs://{self.bucket}`, or give the name of another one"
+            ) from error
 
 
 AnyPath = Path | BucketPath
@@ -242,8 +250,13 @@ def is_bucket(text: object) -> bool:
 
 def at_once(action: Callable[[_Item], object], items: Iterable[_Item]) -> None:
     """Call `action` for each of `items`, several at a time; raise the first error once all have ended."""
+
+    def one(item: _Item) -> None:
+        with _slots:
+            action(item)
+
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        for future in [pool.submit(action, item) for item in items]:
+        for future in [pool.submit(one, item) for item in items]:
             future.result()
 
 

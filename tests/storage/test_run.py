@@ -145,6 +145,6 @@ def test_folder_of_something_else_is_refused(server, make_tiny_config, faces):
     (workdir / "metrics.jsonl").write_text("mine")
     with pytest.raises(InputError, match=r"is not the folder of a run, .* \(metrics.jsonl\)"):
         train(make_tiny_config(), faces, workdir)
-    with pytest.raises(InputError, match="gs://no-such-bucket/run: is missing"):
+    with pytest.raises(InputError, match="gs://no-such-bucket/run: there is no bucket no-such-bucket"):
         train(make_tiny_config(), faces, "gs://no-such-bucket/run")
     assert names(workdir) == {"metrics.jsonl"}
