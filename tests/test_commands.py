@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import fer_jax.train
 from fer_jax.__main__ import main
 from fer_jax.commands import COMMANDS, command_line
 from fer_jax.config.shipped import config_file, shipped_folder, shipped_names
@@ -152,6 +153,6 @@ def test_every_file_of_the_package_is_installed(installed, repository):
 
 def test_the_module_of_the_loop_says_which_command_trains(capsys):
     with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("fer_jax.train", run_name="__main__", alter_sys=True)
+        runpy.run_path(fer_jax.train.__file__, run_name="__main__")
     assert stopped.value.code == 2
     assert "train by `fer-jax train`" in capsys.readouterr().err
