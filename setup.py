@@ -7,5 +7,4 @@ CONFIGS = {"fer_jax.configs": "configs", "fer_jax.configs.strong": "configs/stro
 setup(
     packages=[*find_packages(include=["fer_jax*"]), *CONFIGS],
     package_dir=CONFIGS,
-    package_data={"fer_jax.evaluation.page": ["report.*"], "fer_jax.demo": ["page.*"]},
 )

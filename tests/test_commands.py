@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
@@ -139,6 +140,17 @@ def test_installed_package_names_its_configs(installed, tmp_path):
     assert f"; {site / 'fer_jax' / 'configs'} has efficientnet_b0, " in result.stderr
     result = call(programs, tmp_path, "fer-jax", "train", "--config=configs/strong/mobilenet_v2.py", "--summary")
     assert "MobileNet" in result.stdout or "blocks" in result.stdout, result.stderr
+
+
+def test_every_file_that_is_no_code_is_in_the_package_data(repository):
+    with (repository / "pyproject.toml").open("rb") as file:
+        patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]
+    named = set()
+    for package, globs in patterns.items():
+        for glob in globs:
+            named |= set(repository.joinpath(*package.split(".")).glob(glob))
+    there = {path for path in (repository / "fer_jax").rglob("*") if path.is_file()}
+    assert {path for path in there - named if path.suffix not in (".py", ".pyc")} == set()
 
 
 @pytest.mark.slow
