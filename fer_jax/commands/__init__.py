@@ -19,6 +19,7 @@ COMMANDS = {
     ),
     "compare": ("fer_jax.commands.compare:main", "compare two models on the same images, by McNemar's test"),
     "compare-runs": ("fer_jax.commands.compare_runs:main", "draw the validation curves of runs side by side"),
+    "sweep": ("fer_jax.commands.sweep:main", "train a config with many changes and seeds, and compare them in a table"),
     "reproduce": ("fer_jax.commands.reproduce_paper:main", "run the experiments of the paper's Table 3"),
     "benchmark": ("fer_jax.commands.benchmark:main", "measure the speed of a config on this machine"),
     "compile-check": ("fer_jax.commands.compile_check:main", "compile the training step for TPUs without one"),
