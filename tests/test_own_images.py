@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import shutil
 import sys
 
 import jax
@@ -129,6 +130,20 @@ def test_report_has_the_classes_of_the_folder(runs, folder, repository, tmp_path
     assert np.shape(report["metrics"]["confusion_matrix"]) == (3, 3)
     with (tmp_path / "report" / "predictions.csv").open() as file:
         assert {row["label_name"] for row in csv.DictReader(file)} == set(NAMES)
+
+
+def test_report_scores_twins_by_the_list_of_an_audit(runs, folder, tmp_path, monkeypatch, capsys):
+    """A copy of the folder with one more test image, a mirrored one of training."""
+    data = shutil.copytree(folder, tmp_path / "photos")
+    image = Image.open(data / "train" / "cat" / "1.png")
+    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(data / "test" / "cat" / "twin.png")
+    run_command("audit", data, f"--out={tmp_path / 'audit'}", monkeypatch=monkeypatch)
+    report = tmp_path / "report"
+    arguments = [f"--checkpoint={runs['resident'][0]}", f"--data={data}", "--split=test", f"--out={report}"]
+    run_command("evaluate", *arguments, f"--twins={tmp_path / 'audit' / 'twins.csv'}", monkeypatch=monkeypatch)
+    found = json.loads((report / "report.json").read_text())["leak_free"]
+    assert [found[group]["n"] for group in ("all", "exact", "near", "rest")] == [10, 0, 1, 9]
+    assert "Leak-free score: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import argparse
 import json
 import logging
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,12 @@ def main(arguments: list[str] | None = None) -> None:
         classes=args.classes, names=args.class_names, skip_damaged=args.skip_damaged, image_size=args.image_size
     )
     data = load(args.data, validation_fraction=args.validation_fraction, seed=args.seed, folder=folder)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=args.out):
+            pass
+    except OSError as error:
+        raise InputError(f"--out {args.out}: cannot be written: {error.strerror or error}") from error
     start = time.monotonic()
     with _progress() as progress:
         found = audit(data, args.threshold, progress)
@@ -82,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name, text in zip(_FILES, texts, strict=True):
             files.write_text(args.out / name, text)
     except OSError as error:
-        raise InputError(f"{args.out}: cannot be written: {error.strerror or error}") from error
+        raise InputError(f"--out {args.out}: cannot be written: {error.strerror or error}") from error
     print(_summary(found))
     print(f"compared in {seconds:.0f} s; pairs: {args.out / 'twins.csv'}, page: {args.out / 'audit.html'}")
 

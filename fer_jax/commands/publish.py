@@ -8,6 +8,7 @@ and its card NAME.md into fer_jax/zoo/models, from where zoo:NAME loads it. The 
 import argparse
 from pathlib import Path
 
+from fer_jax.data.ferplus import read_votes
 from fer_jax.errors import exit_on_input_error
 from fer_jax.evaluation.data_for_model import load_for
 from fer_jax.inference.model import TrainedModel
@@ -33,6 +34,9 @@ def main() -> None:
     parser.add_argument(
         "--folder", action=PathArgument, default=shipped.MODELS, help="where the files go (the package)"
     )
+    parser.add_argument(
+        "--votes", action=PathArgument, metavar="FILE", help="FER+'s fer2013new.csv: adds the score by its majority"
+    )
     args = parser.parse_args()
     keep_freed_memory()
     prepare_jax()
@@ -40,8 +44,12 @@ def main() -> None:
     model = TrainedModel(args.run)
     data = load_for(model, args.data)
     command = f"fer-jax publish runs/{args.run.resolve().name} {args.name} --data={Path(args.data).name}"
+    if args.votes is not None:
+        read_votes(args.votes, data)  # What is wrong with them is said before the long work.
+        command += f" --votes={args.votes.name}"
+    evaluate = evaluate_by_command(args.data, args.votes)
     places = {"folder": args.folder, "report": args.report}
-    for path in publish(model, args.name, data, evaluate=evaluate_by_command(args.data), command=command, **places):
+    for path in publish(model, args.name, data, evaluate=evaluate, command=command, **places):
         print(f"{path}: {path.stat().st_size:,} bytes")
 
 

@@ -82,6 +82,8 @@ def model_card(
         "",
         f"- accuracy {accuracy}, {metrics['correct']:,} of {metrics['examples']:,} right",
         f"- macro-F1 {metrics['macro_f1']:.4f}, log loss {metrics['log_loss']:.4f}",
+        *_leak_free(report.get("leak_free")),
+        *_by_votes(report.get("scores_by_votes")),
         *_calibration(report.get("calibration")),
         "",
         *_per_class(metrics),
@@ -167,6 +169,35 @@ def _calibration(found: Mapping | None) -> list[str]:
             f"log loss {found['after']['log_loss']:.4f}"
         )
     return lines
+
+
+def _leak_free(found: Mapping | None) -> list[str]:
+    if found is None:
+        return []
+    rest, twins = found["rest"], found["exact"]["n"] + found["near"]["n"]
+    return [
+        f"- leak-free {_with_interval(rest)}, {rest['correct']:,} of {rest['n']:,} right: without the {twins:,} images "
+        "that are one photograph with a training image (`docs/twins.md`); with an exact twin there "
+        f"{_with_interval(found['exact'])} of {found['exact']['n']:,}, with a near one "
+        f"{_with_interval(found['near'])} of {found['near']['n']:,}"
+    ]
+
+
+def _by_votes(found: Mapping | None) -> list[str]:
+    if found is None:
+        return []
+    eight, seven = found["ferplus_majority_8"], found["ferplus_majority_7"]
+    return [
+        f"- by the majority of FER+'s votes in place of FER2013's labels: {_with_interval(eight)} of {eight['n']:,} "
+        f"images with one of 8 classes, {_with_interval(seven)} of {seven['n']:,} with one of 7"
+    ]
+
+
+def _with_interval(score: Mapping) -> str:
+    if not score["n"]:
+        return "–"
+    low, high = score["wilson_95"]
+    return f"{percent(score['accuracy'])} % ({percent(low)} to {percent(high)})"
 
 
 def _per_class(metrics: Mapping) -> list[str]:

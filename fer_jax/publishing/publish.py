@@ -75,12 +75,17 @@ def publish(
     return [folder / f"{name}.safetensors", folder / f"{name}.md"]
 
 
-def evaluate_by_command(source: str) -> Evaluate:
-    """Return what calls `fer-jax evaluate` on the data `source`, so that anybody who calls it gets the same numbers."""
+def evaluate_by_command(source: str, votes: Path | None = None) -> Evaluate:
+    """Return what calls `fer-jax evaluate` on the data `source`, so that anybody who calls it gets the same numbers.
+
+    With the file `votes` of FER+, the report also has the scores by its majority.
+    """
 
     def evaluate(path: Path, report: Path) -> None:
         place = Path(source).resolve() if Path(source).exists() else source
         options = [f"--checkpoint={path.name}", f"--data={place}", "--split=test", f"--out={report.resolve()}"]
+        if votes is not None:
+            options.append(f"--votes={votes.resolve()}")
         command = [sys.executable, "-m", "fer_jax", "evaluate", *options, "--no-faces"]
         # In the folder of the file, so that the report names it without any.
         if status := subprocess.run(command, cwd=path.parent, check=False).returncode:

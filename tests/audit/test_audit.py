@@ -142,6 +142,14 @@ def test_the_command_finds_data_augmented_before_they_were_split(augmented_folde
     assert all((augmented_folder / row["file_a"]).is_file() for row in rows)
 
 
+def test_a_folder_that_cannot_be_written_is_named_before_the_search(augmented_folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("fer_jax.commands.audit.audit", lambda *arguments: pytest.fail("searched"))
+    with pytest.raises(SystemExit):
+        main([str(augmented_folder), "--out", str(tmp_path / "file" / "out")])
+    assert "cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("change", ["file", "results", "threshold"])
 def test_the_command_refuses_before_it_reads(change, tmp_path, capsys):
     out, more = tmp_path / "out", []

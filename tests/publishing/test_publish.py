@@ -2,14 +2,18 @@
 
 import json
 import re
+import types
 
 import numpy as np
 import pytest
 
 from fer_jax.data.dataset import Dataset, Split
+from fer_jax.data.twins import Twins
 from fer_jax.errors import InputError
+from fer_jax.evaluation.leak_free import leak_free_section
 from fer_jax.evaluation.metrics import Predictions
 from fer_jax.evaluation.report import write_report
+from fer_jax.evaluation.vote_scores import vote_scores_section
 from fer_jax.inference.model import TrainedModel
 from fer_jax.publishing import storage_choice
 from fer_jax.publishing.publish import publish
@@ -19,6 +23,16 @@ from fer_jax.zoo import shipped
 @pytest.fixture(scope="module")
 def model(whole_run):
     return TrainedModel(whole_run[0])
+
+
+def data_sections(split, probabilities):
+    """The first five images have a near twin; all votes are for the class happy."""
+    predictions = Predictions(split.row_ids, split.labels, probabilities)
+    kinds = np.where(np.arange(len(split)) < 5, 1, -1)
+    index = types.SimpleNamespace(twins=Twins((), "list.csv"), kinds=lambda name, inside: kinds)
+    counts = np.zeros((len(split), 10), np.int32)
+    counts[:, 3] = 10
+    return [leak_free_section(predictions, index, "test"), vote_scores_section(predictions, counts, "votes")]
 
 
 def evaluate_on(data):
@@ -34,6 +48,7 @@ def evaluate_on(data):
             provenance=found.provenance() | {"evaluated on": f"test, {len(split)} images"},
             include_faces=False,
             temperature=found.stored_temperature(),
+            more=data_sections(split, found.probabilities(split.images)),
         )
 
     return evaluate
@@ -67,6 +82,11 @@ def test_the_card_has_the_numbers_of_the_report(published):
     assert f"| happy | {metrics['per_class']['happy']['precision']:.3f} |" in body
     assert f"{path.stat().st_size / 1e6:.2f} MB" in body
     assert "0 angry, 1 disgust" in body
+    rest = report["leak_free"]["rest"]
+    assert f"- leak-free {100 * rest['accuracy']:.2f} % (" in body
+    assert f"{rest['correct']} of {rest['n']} right: without the 5 images" in body
+    assert "with an exact twin there – of 0, with a near one" in body
+    assert f"{100 * report['scores_by_votes']['ferplus_majority_8']['accuracy']:.2f} % (" in body
     assert f"temperature {report['calibration']['temperature']['value']:.3f}" in body
     assert '--config.model.hidden_units="(16,)"' in body
     assert not re.search(r"(?<![\w.])/\w+/", body), "a path of this machine"
