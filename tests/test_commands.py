@@ -168,3 +168,10 @@ def test_the_module_of_the_loop_says_which_command_trains(capsys):
         runpy.run_path(fer_jax.train.__file__, run_name="__main__")
     assert stopped.value.code == 2
     assert "train by `fer-jax train`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train", "predict", "demo"])
+def test_help_does_not_wait_for_jax(name, repository):
+    program = f"import sys, fer_jax.commands.{name}; sys.exit('jax' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0

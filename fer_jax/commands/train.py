@@ -16,21 +16,8 @@ import shlex
 import sys
 
 from fer_jax.commands import command_line
-from fer_jax.config.loading import load_config
-from fer_jax.data.configured import load_by_config
 from fer_jax.errors import InputError, exit_on_input_error
-from fer_jax.expressions import NUM_EXPRESSIONS
-from fer_jax.models.build import model_spec
-from fer_jax.models.fernet import BACKBONES
-from fer_jax.models.summary import layer_table
-from fer_jax.runtime import processes
-from fer_jax.runtime.compile_cache import enable_compile_cache
-from fer_jax.runtime.jax_environment import prepare_jax
-from fer_jax.runtime.malloc import keep_freed_memory
-from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
-from fer_jax.runtime.quiet_orbax import silence_orbax
 from fer_jax.runtime.user_path import PlaceArgument, SourceArgument
-from fer_jax.train import train
 
 
 @exit_on_input_error
@@ -48,16 +35,37 @@ def main() -> None:
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
     parser.add_argument("--num-processes", type=int, metavar="N", help="how many train together; 1 for this one alone")
     parser.add_argument("--process-id", type=int, metavar="I", help="which of them this is, from 0")
-    args, overrides = parser.parse_known_args()
+    _run(*parser.parse_known_args())
+
+
+def _run(args: argparse.Namespace, overrides: list[str]) -> None:
+    # Imported when they are needed: with JAX and the other libraries that they use they take seconds, for which neither
+    # --help nor a mistake in the command should wait.
+    from fer_jax.config.loading import load_config
+    from fer_jax.expressions import NUM_EXPRESSIONS
+    from fer_jax.models.build import model_spec
+    from fer_jax.models.fernet import BACKBONES
+    from fer_jax.models.summary import layer_table
+    from fer_jax.runtime import processes
+    from fer_jax.runtime.compile_cache import enable_compile_cache
+    from fer_jax.runtime.jax_environment import prepare_jax
+    from fer_jax.runtime.malloc import keep_freed_memory
+    from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
+    from fer_jax.runtime.quiet_orbax import silence_orbax
+
     config = load_config([f"--config={args.config}", *overrides])
     if args.summary:
         backbones = [BACKBONES[name] for name in config.model.backbones]
         print(layer_table(model_spec(config, backbones, NUM_EXPRESSIONS)))
         return
     if args.data is None or args.workdir is None:
-        parser.error("--data and --workdir are needed")
+        raise InputError("--data and --workdir are needed, or --summary")
     if args.profile < 0:
         raise InputError(f"--profile={args.profile}: expected a number of steps")
+    # Not before: Grain and Orbax take as long again.
+    from fer_jax.data.configured import load_by_config
+    from fer_jax.train import train
+
     silence_orbax()
     keep_freed_memory()
     processes.initialize(args.coordinator, args.num_processes, args.process_id)
