@@ -227,7 +227,8 @@ def open_saved(path: str | Path | BucketPath) -> "SavedModel | ModelFile":
     if place.suffix == ".safetensors":
         return read_model_file(input_path(place, f"{path}:"))
     if place.is_file():
-        raise InputError(f"{place}: is a file; {expected} (an exported file is for fer-jax predict)")
+        use = " (an exported file is for fer-jax predict)" if place.suffix in (".onnx", ".stablehlo") else ""
+        raise InputError(f"{place}: is a file; {expected}{use}")
     # Orbax takes a second to import: a model in one file does without.
     from fer_jax.runs.checkpoint import find_model
 
