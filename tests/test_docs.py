@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from fer_jax.config.defaults import keys
+
 
 def results(repository):
     return sorted((repository / "docs" / "results").glob("*/report.json"))
@@ -51,6 +53,16 @@ def test_readme_names_scripts_and_configs_that_exist(repository):
     assert len(names) > 5
     for name in names:
         assert (repository / name).exists(), name
+
+
+def test_readme_names_every_package_and_no_other_key(repository):
+    readme = (repository / "README.md").read_text()
+    packages = {path.parent.name for path in (repository / "fer_jax").glob("*/__init__.py")}
+    of_map = re.findall(r"^\| `(\w+)`(?: \||,)", readme.partition("## The code")[2], re.MULTILINE)
+    assert packages == set(of_map)
+    table = readme.partition("### Options")[2].partition("## ")[0]
+    known = {re.sub(r"^backbone_checkpoints\..*", "backbone_checkpoints.NAME", key) for key in keys()}
+    assert set(re.findall(r"^\| `([\w.]+)`", table, re.MULTILINE)) < known
 
 
 def test_readme_table_gives_the_accuracies_of_the_papers_experiments(repository):
