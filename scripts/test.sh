@@ -15,8 +15,12 @@ fi
 if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "$@"
 fi
-.venv/bin/python -m pytest
+# One process for each core; what a test compiles, the others take from the compile cache.
+pytest=(.venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal)
+"${pytest[@]}" --durations=20
+# What rounding may depend on once more with the machine code that users run.
+OPTIMISED=true "${pytest[@]}" -m optimised
 # What touches Flax modules once more in NNX's coming tree mode, where modules are plain pytrees.
-NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false .venv/bin/python -m pytest \
+NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false "${pytest[@]}" \
     tests/models tests/pretrained/test_keras.py tests/pretrained/test_torch_weights.py \
     tests/pretrained/test_initial.py tests/training/test_step.py tests/test_every_config.py

@@ -1,15 +1,21 @@
 """What the tests share: a compile cache in a temporary folder, tiny backbones, and a run trained once."""
 
 import contextlib
+import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-# Before jax is imported: compiled programs are kept between the tests and the processes that they start.
+# Before jax is imported: compiled programs, small ones too, are kept between tests and the processes that they start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "fer_jax_test_compile_cache"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Compiling takes most of the suite's time, and most programs hardly run: nothing is optimised, and XLA's older emitter
+# writes the loops. What may depend on either has the mark `optimised`, and scripts/test.sh runs it again without them.
+if not os.environ.get("OPTIMISED"):
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Before Keras is first imported, with which some tests compare: the backend that is installed anyway.
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -25,7 +31,19 @@ from fer_jax.models.backbone import BackboneSpec
 from fer_jax.testing import MINI, TINY, registered
 from fer_jax.train import train
 
+# The many objects of the libraries are looked through once, not at each of the collections that tracing causes.
+gc.collect()
+gc.freeze()
+
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what no UTF-8 can hold, such as the names of damaged files in the log: pytest-xdist sends reports."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,14 @@ from fer_jax.runtime.preemption import Preempted, StopRequests
 from fer_jax.train import train
 
 
+@pytest.fixture(autouse=True)
+def _signals_of_a_terminal():
+    """Under `nohup`, which may run the tests, SIGHUP is ignored."""
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, earlier)
+
+
 def stop_at(call, number, monkeypatch):
     """Sends this process the signal `number` just before it asks for the `call`-th time whether to stop."""
     requested, calls = StopRequests.requested, iter(range(1, 1000))
@@ -78,6 +86,7 @@ def test_stopped_again_and_again(whole_run, make_tiny_config, faces, assert_same
     assert_same_run(tmp_path, whole_run[0])
 
 
+@pytest.mark.optimised
 def test_run_without_warning_goes_on_from_its_last_checkpoint(
     whole_run, make_tiny_config, faces, assert_same_run, tmp_path, monkeypatch
 ):

@@ -153,6 +153,7 @@ def test_maps_follow_the_ranges():
     np.testing.assert_allclose((linear[:, :, 0] * linear[:, :, 1]).sum(axis=1), 0, atol=1e-6)
 
 
+@pytest.mark.optimised
 def test_without_flip_and_ranges_the_map_only_resizes():
     np.testing.assert_allclose(random_matrices(5, NO_AUGMENTATION, 96), [identity_matrix(96)] * 5, atol=1e-5)
     images, keys = noise(5), jax.random.split(jax.random.key(0), 5)
@@ -186,6 +187,7 @@ def augmented(data, seed, step, ids, output_size=64):
     return np.asarray(of_step(data, step, np.asarray(ids, np.int32)))
 
 
+@pytest.mark.optimised
 def test_an_example_is_augmented_alike_in_any_batch():
     # One image for every row id, so that all differences come from the keys.
     data = np.repeat(noise(1), 40, axis=0)
@@ -196,6 +198,7 @@ def test_an_example_is_augmented_alike_in_any_batch():
         assert np.abs(other - batch).mean(axis=(1, 2)).min() > 5
 
 
+@pytest.mark.optimised
 def test_an_example_is_augmented_alike_on_two_devices():
     program = """
 import jax, numpy as np
@@ -214,7 +217,10 @@ on_two = augmented(*jax.device_put((images, ids), split))
 assert len(on_two.sharding.device_set) == 2
 np.testing.assert_array_equal(on_two, augmented(images, ids))
 """
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2",
+    }
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -229,6 +235,7 @@ def indexing_operations(function, *arguments) -> set[str]:
     }
 
 
+@pytest.mark.optimised
 def test_no_gather_is_compiled():
     images, ids, step = noise(4), np.arange(4, dtype=np.int32), np.int32(9)
 

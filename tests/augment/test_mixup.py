@@ -33,6 +33,7 @@ def test_weights_are_beta_draws_folded_at_one_half(alpha):
         assert np.mean(weights <= most) == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / n))
 
 
+@pytest.mark.optimised
 def test_weight_belongs_to_the_key_not_to_the_place():
     keys = jax.random.split(jax.random.key(1), 8)
     np.testing.assert_array_equal(mixing_weights(keys, 0.4)[::-1], mixing_weights(keys[::-1], 0.4))

@@ -55,6 +55,7 @@ def test_only_a_rectangle_becomes_noise():
     assert stats.kstest(noise[::1000], stats.uniform(0, 255).cdf).pvalue > 1e-3
 
 
+@pytest.mark.optimised
 def test_colour_is_erased_where_gray_is_and_by_the_same_noise():
     gray = np.random.default_rng(0).uniform(0, 255, (20, SIZE, SIZE)).astype(np.float32)
     tints = gray[..., None] + np.array([300, 600, 900], np.float32)
@@ -66,6 +67,7 @@ def test_colour_is_erased_where_gray_is_and_by_the_same_noise():
         np.testing.assert_array_equal(erased[..., channel], np.where(changed, expected, tints[..., channel]))
 
 
+@pytest.mark.optimised
 def test_each_image_is_erased_by_its_own_key():
     images = np.random.default_rng(0).uniform(0, 255, (6, SIZE, SIZE)).astype(np.float32)
     whole = erase(images, keys(6), probability=1.0)

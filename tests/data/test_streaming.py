@@ -199,7 +199,10 @@ def test_two_processes_make_one_batch():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2",
+    }
     processes = [
         subprocess.Popen([sys.executable, "-c", _TWO_PROCESSES, str(port), str(i)], env=environment) for i in range(2)
     ]

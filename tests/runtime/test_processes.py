@@ -136,7 +136,9 @@ def test_two_processes_decide_save_and_stop_together(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = os.environ | {
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    }
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", _ONE_OF_TWO, str(port), str(number), str(tmp_path)],

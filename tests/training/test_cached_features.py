@@ -168,7 +168,9 @@ print(program.memory_analysis().temp_size_in_bytes)
 
 
 def test_devices_share_the_features_and_exchange_no_more_than_a_batch(repository):
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    environment = os.environ | {
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    }
     result = subprocess.run(
         [sys.executable, "-c", _ON_DEVICES], cwd=repository, env=environment, capture_output=True, text=True
     )

@@ -42,6 +42,7 @@ def loss_and_gradient(targets, alpha):
     return float(metrics.loss.compute()), gradient, params
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("alpha", [0.0, ALPHA])
 def test_certain_shares_are_labels(alpha):
     with_labels, gradient, _ = loss_and_gradient(None, alpha)

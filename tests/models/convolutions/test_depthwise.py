@@ -69,6 +69,7 @@ def value_and_gradients(x, kernel, stride, padding, lowering):
     return run(x, kernel)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
 @pytest.mark.parametrize("k", [3, 5])
 @pytest.mark.parametrize("stride", [1, 2])
