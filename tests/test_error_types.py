@@ -19,6 +19,7 @@ from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
 from fer_jax.pretrained import download, keras_h5, manifest
 from fer_jax.runs import checkpoint
+from fer_jax.runs.checkpoint_folder import checkpoint_folder
 
 NOT_OF_THE_USER = [
     TypeError("a bug"),
@@ -114,7 +115,7 @@ def test_keras_weights(error, tmp_path, monkeypatch):
 def test_reading_a_checkpoint(error, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.ocp, "Checkpointer", raising(error))
     with pytest.raises(type(error)) as found:
-        checkpoint._read(tmp_path, {})
+        checkpoint._read(tmp_path, tmp_path, {})
     assert found.value is error
 
 
@@ -122,7 +123,7 @@ def test_reading_a_checkpoint(error, tmp_path, monkeypatch):
 def test_writing_a_checkpoint(error, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_Manager", raising(error))
     with pytest.raises(type(error)) as found:
-        checkpoint._Writer(tmp_path)
+        checkpoint._Writer(tmp_path, checkpoint_folder(tmp_path))
     assert found.value is error
 
 
@@ -137,7 +138,7 @@ def test_writing_a_checkpoint(error, tmp_path, monkeypatch):
 def test_full_disk_is_one_line(error, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_Manager", raising(error))
     with pytest.raises(InputError, match=r"cannot be written \(.*No space left") as found:
-        checkpoint._Writer(tmp_path)
+        checkpoint._Writer(tmp_path, checkpoint_folder(tmp_path))
     assert found.value.__cause__ is error
 
 
