@@ -148,7 +148,7 @@ def train(
         # ---- Who is told, and who may ask to stop.
         silent = not processes.is_main()
         resume = (run.step, len(run.history)) if resumed else ()
-        log = stack.enter_context(MetricsLog(workdir, *resume, silent=silent))
+        log = stack.enter_context(MetricsLog(workdir, *resume, silent=silent, check=check_hold))
         checkpoints.commit_after(log.flush)
         note = functools.partial(add_notice, workdir)
         if not silent:

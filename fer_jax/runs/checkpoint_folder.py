@@ -130,11 +130,13 @@ class _InBucket:
 
     def finish(self, written: Path, step: int) -> None:
         write_checksums(written)
-        found = self._found()
-        self._remove(step, found)
         # What says that this process may still write, and what a command that resumes from here has to find.
         self._before_commit()
-        upload_folder(written, self._folder / str(step), last=(CHECKSUMS,))
+        found = self._found()
+        self._remove(step, found)
+        upload_folder(written, self._folder / str(step), leave_out=(CHECKSUMS,))
+        self._before_commit()
+        (self._folder / str(step) / CHECKSUMS).upload(written / CHECKSUMS)
         for old in sorted(found.keys() - {step})[: 1 - KEPT]:
             self._remove(old, found)
 

@@ -20,7 +20,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tensorboardX import summary
@@ -54,7 +54,8 @@ class MetricsLog:
 
     A line outlives a crash of the program once `write` has returned, and TensorBoard sees it; in a bucket, where
     nothing can be appended, once `flush` has, which a thread calls every `FLUSH_SECONDS` too. With `silent` nothing is
-    read or written: for processes that train beside the one that writes. Use as a context manager, or call `close`.
+    read or written: for processes that train beside the one that writes. `check` is called before anything is written
+    into a bucket, and raises if another command has the run. Use as a context manager, or call `close`.
     Raises `InputError` if the `metrics.jsonl` to resume is damaged.
     """
 
@@ -65,8 +66,10 @@ class MetricsLog:
         resume_epoch: float = math.inf,
         *,
         silent: bool = False,
+        check: Callable[[], None] = lambda: None,
     ):
         self._silent = silent
+        self._check = check
         self._epoch_ended = False
         if silent:
             return
@@ -115,6 +118,8 @@ class MetricsLog:
         """Return when all lines outlive a crash. Called from any thread, more often than needed at no cost."""
         if self._silent:
             return
+        if self._flushing:
+            self._check()
         whole, self._epoch_ended = self._epoch_ended, False
         self._file.flush(whole=whole)
         if isinstance(self._tensorboard, _EventsInBucket):
@@ -130,6 +135,7 @@ class MetricsLog:
         if not self._silent:
             if self._flushing:
                 self._flushing.end()
+                self._check()
             self._file.close()
             self._tensorboard.close()
 

@@ -260,12 +260,10 @@ def at_once(action: Callable[[_Item], object], items: Iterable[_Item]) -> None:
             future.result()
 
 
-def upload_folder(folder: Path, place: BucketPath, *, last: Sequence[str] = ()) -> None:
-    """Write every file below `folder` to `place`; those named in `last` after all others, in their order."""
+def upload_folder(folder: Path, place: BucketPath, *, leave_out: Sequence[str] = ()) -> None:
+    """Write every file below `folder` to `place`, but for those of the paths `leave_out`."""
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-    at_once(lambda name: (place / name).upload(folder / name), [name for name in names if name not in last])
-    for name in last:
-        (place / name).upload(folder / name)
+    at_once(lambda name: (place / name).upload(folder / name), [name for name in names if name not in leave_out])
 
 
 def download_folder(place: BucketPath, folder: Path, objects: Sequence[StoredObject] | None = None) -> None:

@@ -106,9 +106,9 @@ class _Lease:
         self._lock = threading.Lock()
         self._lost: InputError | None = None
         self._token = secrets.token_hex(8)
+        self._renewed = _now()
         self._generation = self._acquire()
         _held.add(self._token)
-        self._renewed = _now()
         # A storage that does not answer is the business of whoever writes the run, and of the next renewal.
         self._renewing = PeriodicCall(lambda: self._renew(once=True), self._seconds / 4)
         self._released = False
@@ -170,22 +170,28 @@ class _Lease:
         # A content that no other write has, by which this one is known.
         lease = {"owner": _this_process(), "token": self._token, "lease": self._seconds}
         content = json.dumps(lease | {"write": secrets.token_hex(8)}).encode()
+        asked = _now()
         try:
-            return self._place.write_bytes(content, if_generation=if_generation, once=once)
+            generation = self._place.write_bytes(content, if_generation=if_generation, once=once)
         except ConditionFailed:
-            with contextlib.suppress(MissingObject):
-                if self._place.read_bytes() == content:
-                    return self._place.generation()
-            raise
+            if not self._holds(content):
+                raise
+            generation = self._place.generation()
+        self._renewed = asked
+        return generation
+
+    def _holds(self, content: bytes) -> bool:
+        try:
+            return self._place.read_bytes() == content
+        except MissingObject:
+            return False
 
     def _renew(self, *, once: bool = False) -> None:
         with self._lock:
             if self._lost or self._released:
                 return
-            asked = _now()
             try:
                 self._generation = self._write(if_generation=self._generation, once=once)
-                self._renewed = asked
             except (ConditionFailed, MissingObject):
                 self._lost = InputError(
                     f"{self._place}: was not renewed in time, and another command has taken the folder over; this one "

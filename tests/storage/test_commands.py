@@ -86,18 +86,18 @@ def unfinished(workdir):
 
 
 def test_killed_at_random_moments(server, start, tmp_path, assert_same_run):
-    arguments = ["--config.train.epochs=16", "--config.train.checkpoint_every_steps=1"]
+    arguments = ["--config.train.epochs=6", "--config.train.checkpoint_every_steps=1"]
     assert start(tmp_path / "whole", *arguments).wait() == 0
     workdir, moments, torn = server.folder(), random.Random(0), 0
     kills, ended = 0, 0
     while kills < 20:
         process = start(workdir, *arguments)
         wait_for("training step compiled", process)
-        server.forget()
-        # From a moment with a checkpoint on its way, and any other.
-        while moments.random() < 0.9 and process.poll() is None and not server.requests():
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0, 1.0))
+        # At any moment, or in the middle of a checkpoint.
+        aimed = moments.random() < 0.5
+        while aimed and process.poll() is None and not unfinished(workdir):
+            pass
+        time.sleep(moments.uniform(0, 0.02 if aimed else 2.0))
         process.kill()
         if process.wait() == 0:
             ended += 1

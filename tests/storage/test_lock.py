@@ -8,6 +8,7 @@ import time
 import pytest
 
 from fer_jax.errors import InputError
+from fer_jax.runs.metrics_log import MetricsLog, read_metrics
 from fer_jax.storage import lock
 from fer_jax.storage.lock import held
 
@@ -66,6 +67,18 @@ def test_holder_learns_that_another_has_taken_over(place):
         with pytest.raises(InputError, match="another command has taken the folder over"):
             check()
     assert place.read_bytes() == b"another's"
+
+
+def test_log_of_a_folder_that_another_has_is_not_written(place):
+    def lost():
+        raise InputError("lost")
+
+    log = MetricsLog(place.parent, check=lost)
+    log.write(1, {"loss": 1.0})
+    for write in (log.flush, log.close):
+        with pytest.raises(InputError, match="lost"):
+            write()
+    assert read_metrics(place.parent) == []
 
 
 def test_lost_answer_is_no_other_holder(server, place):
