@@ -31,6 +31,7 @@ def loss_and_gradient(targets, alpha):
         prepare=lambda batch, step: batch.images,
         forward=lambda model, inputs, **_: model(inputs),
         label_smoothing=SMOOTHING,
+        class_weights=None,
         mixup_alpha=alpha,
         ema_decay=0.0,
         seed=0,
