@@ -6,10 +6,11 @@ error says so if it still can, and the work goes on to its own exit status.
 
 import contextlib
 import errno
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 
 class OutputLost(Exception):
@@ -66,11 +67,11 @@ class LastingStream:
                 raise OutputLost(loss, isinstance(error, BrokenPipeError)) from error
             self._on_loss(loss)
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, ValueError) or error.errno == errno.EPIPE:
         return "is closed"
     return f"cannot be written ({os.strerror(error.errno)})" if error.errno else f"cannot be written ({error})"
@@ -106,7 +107,7 @@ def lasting_standard_streams() -> Iterator[None]:
         setattr(sys, name, open(os.devnull, "w" if descriptor else "r", encoding="utf-8"))  # noqa: SIM115
     for name, shown in (("stdout", "standard output"), ("stderr", "standard error")):
         stream = getattr(sys, name)
-        setattr(sys, name, LastingStream(stream, shown, lambda loss, stream=stream: _lose(stream, loss)))
+        setattr(sys, name, LastingStream(stream, shown, functools.partial(_lose, stream)))
     try:
         yield
     finally:
@@ -122,7 +123,8 @@ def output_is_result() -> Iterator[None]:
 
     For a command whose work is what it writes.
     """
-    stream = sys.stdout
+    # A command runs inside `lasting_standard_streams`.
+    stream: Any = sys.stdout
     before, stream.is_result = stream.is_result, True
     try:
         yield

@@ -85,7 +85,8 @@ def drawn_split(num_images: int, *, colour: bool = False) -> Split:
     if not colour:
         return split
     tint = np.array([1.0, 0.8, 0.6])
-    return dataclasses.replace(split, images=(split.images[..., None] * tint).astype(np.uint8))
+    images = np.asarray(split.images)[..., None]
+    return dataclasses.replace(split, images=(images * tint).astype(np.uint8))
 
 
 def write_votes(path: Path, data: Dataset) -> Path:
@@ -131,6 +132,8 @@ def step_of_config(config: ConfigDict, split: Split) -> StepOfConfig:
 def load_script(path: Path) -> ModuleType:
     """Import the file at `path`, which lies in no package, anew: what a test changes in it, no other one sees."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -149,7 +152,7 @@ def read_checkpoint(folder: Path, *items: str) -> dict[str, np.ndarray]:
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     # Wherever the arrays lay when they were saved.
     local = functools.partial(jax.ShapeDtypeStruct, sharding=here)
-    leaves = {}
+    leaves: dict[str, np.ndarray] = {}
     with ocp.StandardCheckpointer() as checkpointer:
         for item in items:
             shapes = checkpointer.metadata(newest / item).item_metadata.tree

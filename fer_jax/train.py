@@ -133,7 +133,11 @@ def train(
 
         # ---- The state before the first step, or where an earlier command stopped; the data, on the devices.
         state = program.initial_state(
-            {backbone.spec.name: (backbone.params, backbone.batch_stats) for backbone in backbones if backbone.params},
+            {
+                backbone.spec.name: (backbone.params, backbone.batch_stats)
+                for backbone in backbones
+                if backbone.params is not None and backbone.batch_stats is not None
+            },
             classifier,
         )
         overview = program.table.text(state_bytes(state.opt_state))
@@ -229,6 +233,7 @@ def train(
             progress.epoch_line(_epoch_line(entry, improved))
         checkpoints.wait()
         progress.message(_last_line(run, description, config))
+    assert run.best is not None
     return TrainResult(description, run.best, run.history)
 
 
@@ -369,10 +374,11 @@ def _paper_protocol(logits: np.ndarray | None, labels: np.ndarray) -> dict[str, 
 def _stopped_early(run: RunProgress, config: ConfigDict) -> bool:
     """Whether `config.train.early_stopping_patience` ends the run here: a function of its history alone."""
     patience = config.train.early_stopping_patience
-    return bool(patience and run.best) and len(run.history) - run.best.epoch >= patience
+    return bool(patience) and run.best is not None and len(run.history) - run.best.epoch >= patience
 
 
 def _last_line(run: RunProgress, description: RunDescription, config: ConfigDict) -> str:
+    assert run.best is not None
     early = ""
     if len(run.history) < config.train.epochs:
         early = (

@@ -12,6 +12,7 @@ fi
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/lint-imports --no-cache
+.venv/bin/mypy
 if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "$@"
 fi

@@ -181,7 +181,7 @@ def _pairs(
     for index, name in enumerate(names):
         groups.setdefault(name, []).append(index)
     pairs = [
-        Pair(*sorted(ends), "exact", 1.0)
+        Pair(min(ends), max(ends), "exact", 1.0)
         for group in groups.values()
         if len(group) > 1
         for ends in _every(group, group, splits)
@@ -194,7 +194,7 @@ def _pairs(
     ):
         kind = "mirrored" if mirrored else "near"
         for ends in _every(unique[first], unique[second], splits):
-            pairs.append(Pair(*sorted(ends), kind, min(similarity, 1.0)))
+            pairs.append(Pair(min(ends), max(ends), kind, min(similarity, 1.0)))
     return tuple(sorted(pairs, key=lambda pair: (pair.first, pair.second)))
 
 
@@ -207,7 +207,7 @@ def _every(ours: Sequence[int], theirs: Sequence[int], splits: np.ndarray) -> It
         [_first_of(split, group, splits) for split in _met(group, splits)] for group in (ours, theirs)
     )
     ends = itertools.chain(itertools.product(ours, few_theirs), itertools.product(few_ours, theirs))
-    yield from {tuple(sorted(pair)) for pair in ends if pair[0] != pair[1]}
+    yield from {(min(pair), max(pair)) for pair in ends if pair[0] != pair[1]}
 
 
 def _met(group: Sequence[int], splits: np.ndarray) -> Sequence[int]:

@@ -133,14 +133,15 @@ def _best_scores(
     shifted: Sequence[tuple[np.ndarray, np.ndarray]], rows: slice, even: np.ndarray, odd: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest correlation over the shifts with the images `even`, `odd`, and with their mirror images."""
-    same = mirrored = None
-    for ours_even, ours_odd in shifted:
-        of_even, of_odd = ours_even[rows] @ even, ours_odd[rows] @ odd
-        if same is None:
-            same, mirrored = of_even + of_odd, of_even - of_odd
-        else:
-            np.maximum(same, of_even + of_odd, out=same)
-            np.maximum(mirrored, of_even - of_odd, out=mirrored)
+
+    def scores(ours: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        of_even, of_odd = ours[0][rows] @ even, ours[1][rows] @ odd
+        return of_even + of_odd, of_even - of_odd
+
+    same, mirrored = scores(shifted[0])
+    for others in map(scores, shifted[1:]):
+        np.maximum(same, others[0], out=same)
+        np.maximum(mirrored, others[1], out=mirrored)
     return same, mirrored
 
 

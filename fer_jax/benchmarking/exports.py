@@ -1,12 +1,14 @@
 """Measure an exported ONNX file in onnxruntime beside the same network in JAX."""
 
+import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from fer_jax.benchmarking.rounds import interleave, timed
+from fer_jax.benchmarking.rounds import Speed, interleave, timed
 from fer_jax.benchmarking.section import Section, Settings
 from fer_jax.data.fer2013 import IMAGE_SIZE
 from fer_jax.deployment.metadata import ExportMetadata
@@ -34,7 +36,7 @@ def exports(settings: Settings) -> Section:
     spec = model_spec(config, [BACKBONES[name] for name in config.model.backbones], len(EXPRESSIONS))
     network = ExportNetwork(spec, *create_model(spec, config.seed), (IMAGE_SIZE, IMAGE_SIZE), flip=config.eval.flip)
     metadata = ExportMetadata(
-        class_names=EXPRESSIONS, input_size=network.image_shape, channels=1, temperature=1.0, config={}, source={}
+        class_names=EXPRESSIONS, input_size=(IMAGE_SIZE, IMAGE_SIZE), channels=1, temperature=1.0, config={}, source={}
     )
     with tempfile.TemporaryDirectory(prefix="fer_jax_benchmark_") as folder:
         path = Path(folder, "network.onnx")
@@ -42,13 +44,21 @@ def exports(settings: Settings) -> Section:
         by_onnxruntime = OnnxModel(path).predict
     in_jax = jax.jit(network.probabilities)
 
-    figures, speeds = {}, {}
+    figures: dict[str, float] = {}
+    speeds: dict[str, Speed] = {}
     for size in sorted({1, config.eval.batch_size}):
         images = np.random.default_rng(0).integers(0, 256, (size, *network.image_shape), dtype=np.uint8)
-        here = {f"JAX, batch {size}": in_jax, f"onnxruntime, batch {size}": by_onnxruntime}
-        runners = {name: timed(lambda run=run, x=images: np.asarray(run(x)), size) for name, run in here.items()}
+        here: dict[str, Callable[[np.ndarray], jax.Array | np.ndarray]] = {
+            f"JAX, batch {size}": in_jax,
+            f"onnxruntime, batch {size}": by_onnxruntime,
+        }
+        runners = {name: timed(functools.partial(_computed, run, images), size) for name, run in here.items()}
         found = interleave(runners, rounds=settings.rounds, steps=settings.steps * (16 if size == 1 else 1))
         jax_speed, onnx_speed = (speed.median for speed in found.values())
         figures[f"onnxruntime beside JAX, batch {size} (ratio)"] = onnx_speed / jax_speed
         speeds |= found
     return Section("exports", f"Exports, {'with' if config.eval.flip else 'without'} the mirror image", speeds, figures)
+
+
+def _computed(run: Callable[[np.ndarray], jax.Array | np.ndarray], images: np.ndarray) -> np.ndarray:
+    return np.asarray(run(images))

@@ -51,8 +51,8 @@ def main() -> None:
     # The files first: they tell in a moment whether they can be used.
     read = [None if table is None else read_predictions(table) for table in tables]
     abouts, found = [], []
-    for model, table, predictions in zip(models, tables, read, strict=True):
-        about, predictions = (str(table), predictions) if table else _evaluate(model, args.data, args.split)
+    for model, table, from_file in zip(models, tables, read, strict=True):
+        about, predictions = (str(table), from_file) if from_file else _evaluate(model, args.data, args.split)
         abouts.append(about)
         found.append(predictions)
     first, second = aligned(*found[0], *found[1], models)
@@ -69,8 +69,7 @@ def _predictions_file(model: str) -> Path | None:
     path = user_place(model, f"{model}:")
     if path.is_dir() and (path / FILE_NAME).is_file():
         path /= FILE_NAME
-    path = input_path(path, f"{model}:") if path.suffix.lower() == ".csv" else path
-    return path if path.suffix.lower() == ".csv" else None
+    return input_path(path, f"{model}:") if path.suffix.lower() == ".csv" else None
 
 
 def _evaluate(path: str, source: str, split: str) -> tuple[str, tuple[Predictions, tuple[str, ...]]]:

@@ -112,10 +112,10 @@ def _evaluate(model: TrainedModel, args: argparse.Namespace, out: Path) -> None:
     audited = args.twins or not any(isinstance(data.split(name).images, ImageFiles) for name in SPLITS)
     twins = TwinIndex(data, args.twins) if audited and args.split != "train" else None
     predictions = Predictions(split.row_ids, split.labels, model.probabilities(split.images))
-    more = [] if twins is None else [leak_free_section(predictions, twins, args.split)]
+    sections = [] if twins is None else [leak_free_section(predictions, twins, args.split)]
     if votes is not None:
-        more.append(vote_scores_section(predictions, votes.counts[args.split], votes.source))
-    more = [section for section in more if section is not None]
+        sections.append(vote_scores_section(predictions, votes.counts[args.split], votes.source))
+    more = [section for section in sections if section is not None]
     files = write_report(
         out,
         predictions=predictions,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -14,7 +15,7 @@ EXPECTED = (
 )
 
 
-def parse_class_weights(value: object) -> str | tuple[float, ...] | dict[str, float] | None:
+def parse_class_weights(value: Any) -> str | tuple[float, ...] | dict[str, float] | None:
     """Return None, "balanced", one number a class, or numbers by class name, whatever form `value` has.
 
     A text is what a command line gives; a config file may hold a tuple or a dict as well. Raises `InputError` for
@@ -25,17 +26,18 @@ def parse_class_weights(value: object) -> str | tuple[float, ...] | dict[str, fl
     found = _split(value) if isinstance(value, str) else value
     if found is None or found == "balanced":
         return found
+    weights: tuple[float, ...] | dict[str, float]
     try:
         if isinstance(found, Mapping):
-            found = {str(name): float(number) for name, number in found.items()}
-            numbers = list(found.values())
+            weights = {str(name): float(number) for name, number in found.items()}
         else:
-            found = numbers = tuple(float(number) for number in found)
+            weights = tuple(float(number) for number in found)
     except (TypeError, ValueError, OverflowError):
-        numbers = []
+        weights = ()
+    numbers = weights.values() if isinstance(weights, dict) else weights
     if not numbers or not all(0 < number < math.inf for number in numbers):
         raise InputError(f"{KEY}={value!r}: expected {EXPECTED}")
-    return found
+    return weights
 
 
 def _split(text: str) -> str | list[str] | dict[str, str]:
@@ -48,7 +50,7 @@ def _split(text: str) -> str | list[str] | dict[str, str]:
 
 
 def class_weights(
-    value: object, class_names: Sequence[str], class_counts: Sequence[float] = ()
+    value: Any, class_names: Sequence[str], class_counts: Sequence[float] = ()
 ) -> tuple[float, ...] | None:
     """Return the weight of each class, scaled so that its mean over the training images is 1; None for no weights.
 
@@ -62,7 +64,7 @@ def class_weights(
     if found is None:
         return None
     counts = list(class_counts) or [1.0] * len(class_names)
-    if found == "balanced":
+    if isinstance(found, str):  # "balanced"
         weights = [1 / count if count else 1.0 for count in counts]
     elif isinstance(found, dict):
         for name in found:

@@ -4,7 +4,7 @@ import difflib
 import json
 import traceback
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -39,7 +39,7 @@ def _lacking(flat: dict, default: dict) -> str | None:
 _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or False", tuple: "a tuple"}
 
 
-def _nearest(key: str, known: Sequence[str]) -> str:
+def _nearest(key: str, known: Iterable[str]) -> str:
     """Return a hint for an unknown key: its meaning elsewhere, keys of its name, or the one of a near spelling."""
     if inner := [name for name in known if name.startswith(f"{key}.")]:
         return f" but a section; give one of its keys: {', '.join(f'config.{name}' for name in inner)}"

@@ -45,7 +45,7 @@ def decide_class_names(
     if len(names) < 2:
         found = f"one class folder, {names[0]!r}" if names else "no class folder"
         raise InputError(f"{where}: {found}; expected a folder of images for each of two classes or more")
-    by_lower = {}
+    by_lower: dict[str, str] = {}
     for name in sorted(names):
         earlier = by_lower.setdefault(name.lower(), name)
         if earlier != name:
@@ -66,7 +66,7 @@ def decide_classes(
         return options.class_names, {name: _class_of_model(where, name, options.class_names, word) for name in names}
     if options.names is not None and all(map(expression_of, names)) and options.classes != "folders":
         eight = options.classes == "with_contempt" or CONTEMPT in map(expression_of, names)
-        class_names = EIGHT_EXPRESSIONS if eight else EXPRESSIONS
+        class_names: tuple[str, ...] = EIGHT_EXPRESSIONS if eight else EXPRESSIONS
     else:
         # Names that the user gave are no mistakes.
         class_names = decide_class_names(where, names, "folders" if options.names else options.classes, word)
@@ -84,7 +84,7 @@ def label_among(where: object, name: str, class_names: Sequence[str], word: str 
 def is_known(name: str, options: FolderOptions) -> bool:
     """Return whether a model to be evaluated knows `name`, as it is or as `options.names` renames it."""
     names = rename("", [name], options.names if "=" in (options.names or "") else None, "", strict=False)
-    return _index(names[name], options.class_names) is not None
+    return _index(names[name], options.class_names or ()) is not None
 
 
 def rename(where: object, labels: Sequence[str], names: str | None, word: str, *, strict: bool) -> dict[str, str]:

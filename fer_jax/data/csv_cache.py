@@ -74,7 +74,8 @@ def _read_cache(cache: Path, content: str) -> CsvRows | None:
         with loaded as arrays:
             if (str(arrays["format"]), str(arrays["content"])) != (_FORMAT, content):
                 return None
-            return CsvRows(*(arrays[name] for name in _ARRAYS))
+            images, labels, splits, rows, lines = (arrays[name] for name in _ARRAYS)
+            return CsvRows(images, labels, splits, rows, lines)
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         # RuntimeError: encrypted, or compressed in an unknown way. The csv itself is at hand.
         if is_exhaustion(error):

@@ -97,8 +97,8 @@ def find_csv(found: Sequence[Member], where: str) -> Member:
     if len(found) == 1 and not found[0].inner:
         return found[0]
     headers = {member: _columns_of(member) for member in found if csv_like(member.inner or member.path.name)}
-    faces = [member for member, columns in headers.items() if columns is not None]
-    best = [member for member in faces if headers[member].usage is not None] or faces
+    faces = {member: columns for member, columns in headers.items() if columns is not None}
+    best = [member for member, columns in faces.items() if columns.usage is not None] or list(faces)
     if not best:
         raise InputError(f"{where}: {_holds(found)}, no csv with the columns emotion and pixels; {_remedy(found)}")
     if len(best) > 1:
@@ -157,7 +157,8 @@ def _columns_of(member: Member) -> _Columns | None:
 def read_rows(member: Member) -> CsvRows:
     """Parse a csv; raise `InputError` if it cannot be read, has no header, or not one whole row."""
     where = member.name
-    images, labels, splits, rows, lines, damaged = [], [], [], [], [], []
+    images, labels, splits, rows, lines = [], [], [], [], []
+    damaged: list[tuple[int, str]] = []
     with member.open() as stream:
         text = _lines(stream, where)
         header = next(text, "")
@@ -174,10 +175,11 @@ def read_rows(member: Member) -> CsvRows:
                 row += 1
                 label, pixels, split = _parse(fields, columns, explain=len(damaged) < _EXPLAINED)
             except (csv.Error, _RowError) as error:
+                said = str(error)
                 if isinstance(error, csv.Error):
                     row += 1
-                    error = f"not valid csv: {error}; get the file anew"
-                damaged.append((row, f"{where}, row {row} (line {reader.line_num + 1}): {error}"))
+                    said = f"not valid csv: {error}; get the file anew"
+                damaged.append((row, f"{where}, row {row} (line {reader.line_num + 1}): {said}"))
                 continue
             images.append(pixels)
             labels.append(label)
@@ -249,7 +251,7 @@ def _classes(table: CsvRows, where: str, options: FolderOptions) -> tuple[tuple[
         else:
             class_names = EIGHT_EXPRESSIONS if options.classes == "with_contempt" else EXPRESSIONS
             by_name = {name: class_names.index(name) for name in known if name in class_names}
-        by_label = {label: by_name.get(name, _WRONG) for label, name in expressions.items()}
+        by_label = {label: by_name.get(name or "", _WRONG) for label, name in expressions.items()}
     as_written = {label: by_label[_plain_number(label)] for label in set(table.labels.tolist())}
     return class_names, {label: -1 if found is None else found for label, found in as_written.items()}
 
@@ -308,14 +310,14 @@ def _encoding(start: bytes) -> str:
 def _header(line: str, where: str) -> _Columns:
     if not line:
         raise InputError(f"{where}: empty file, expected a header line with emotion, pixels, Usage")
-    best = None
+    best: tuple[list[str], list[list[int]]] = [], []
     for delimiter in _DELIMITERS:
         names = [name.strip().strip('"').strip().lower() for name in line.strip("\r\n").split(delimiter)]
         columns = [_column(names, aliases) for aliases in (_LABEL_COLUMNS, _PIXEL_COLUMNS, _USAGE_COLUMNS)]
         if len(columns[0]) == len(columns[1]) == 1 and len(columns[2]) <= 1:
             usage = columns[2][0] if columns[2] else None
             return _Columns(columns[0][0], columns[1][0], usage, len(names), delimiter)
-        if best is None or len(names) > len(best[0]):
+        if len(names) > len(best[0]):
             best = names, columns
     names, columns = best
     if line.lstrip().startswith("<"):

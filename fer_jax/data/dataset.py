@@ -94,7 +94,7 @@ class Dataset:
             images = split.images
             return dataclasses.replace(split, images=images.read() if isinstance(images, ImageFiles) else images)
 
-        return dataclasses.replace(self, **{name: read(self.split(name)) for name in SPLITS})
+        return dataclasses.replace(self, train=read(self.train), validation=read(self.validation), test=read(self.test))
 
     def has_form_of_fer2013(self) -> bool:
         """Return whether classes and image shape are those of FER2013, so that a comparison with it makes sense."""

@@ -171,7 +171,8 @@ def _check_agreement(path: Path, votes: Votes, data: Dataset) -> None:
 
 def _read(path: Path) -> tuple[list[str], np.ndarray]:
     """Return the usage of each row, and its votes int32 [n, 10] in the order of `Votes.counts`."""
-    usages, counts = [], []
+    usages: list[str] = []
+    counts: list[list[int]] = []
     try:
         # Bytes that are not UTF-8 become characters that no field may hold, so the check of the row reports them.
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:

@@ -157,7 +157,7 @@ def _labels(
     for _, folder in class_folders:
         by_parent.setdefault(folder.parent, []).append(names[folder.name])
     if options.class_names is not None:
-        labels = {}
+        labels: dict[str, int | None] = {}
         for parent, inside in by_parent.items():
             labels |= decide_classes(parent, inside, options)[1]
         return options.class_names, labels
@@ -173,7 +173,7 @@ def _labels(
 def _split_folders(path: Path, evaluating: bool) -> dict[str, Path]:
     """Return the folder of each split; files and other folders beside them, such as a read-me, are passed over."""
     found = [entry.name for entry in entries(path) if entry.is_dir()]
-    folders = {}
+    folders: dict[str, Path] = {}
     for name in found:
         split = SPLIT_OF_NAME.get(name.lower())
         if split is None:

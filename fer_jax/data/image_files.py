@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".pg
 _GRAY_MODES = ("1", "L", "LA")
 _MODES = (*_GRAY_MODES, "P", "PA", "RGB", "RGBA")
 
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS
+MAX_PIXELS: int = Image.MAX_IMAGE_PIXELS  # type: ignore[assignment]  # None only where somebody has set it
 """Files with more pixels are refused as decompression bombs; Pillow warns from the same number, 89 million."""
 
 _CHUNK = 1024  # Files submitted to the threads at a time: a million futures at once would take a gigabyte.
@@ -80,6 +80,10 @@ class ImageFiles:
     def __getitem__(self, index: int) -> np.ndarray:
         """Decode the image at `index`; raise what `decode` raises."""
         return decode(Path(self.root, self.names[index]), self.image_shape)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Decode one image after the other; raise what `decode` raises."""
+        return (self[index] for index in range(len(self)))
 
     def subset(self, indices: np.ndarray) -> "ImageFiles":
         """Return the images at `indices`, integers [m]."""
@@ -198,7 +202,7 @@ def decode(file: Picture, image_shape: tuple[int, ...]) -> np.ndarray:
     return _opened(file, pixels)
 
 
-def picture(file: Path) -> Image.Image:
+def picture(file: Picture) -> Image.Image:
     """Decode a whole picture, gray (`L`) or RGB as its file has it; raise what `decode` raises."""
 
     def whole(image: Image.Image) -> Image.Image:
@@ -219,7 +223,7 @@ def pixels_of(image: Image.Image, image_shape: tuple[int, ...], what: str) -> np
 def _square(file: Picture | str, image: Image.Image, image_shape: tuple[int, ...]) -> np.ndarray:
     image = _opaque(file, ImageOps.exif_transpose(image)).convert("RGB" if len(image_shape) == 3 else "L")
     # An image that has this size already stays the same, pixel for pixel.
-    return np.asarray(ImageOps.fit(image, image_shape[:2], Image.Resampling.BILINEAR))
+    return np.asarray(ImageOps.fit(image, (image_shape[0], image_shape[1]), Image.Resampling.BILINEAR))
 
 
 def _opened(file: Picture, use: Callable[[Image.Image], object]):
@@ -262,8 +266,9 @@ def _check(file: Picture | str, image: Image.Image) -> None:
     if image.mode not in _MODES:
         raise InputError(f"{file}: image mode {image.mode}, expected 8-bit gray or RGB; convert it first")
     # A phone's JPEG may carry further pictures (MPO) of the same scene; the first one is the photograph.
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise InputError(f"{file}: {image.n_frames} frames, expected a single image; save one frame of it")
+    frames = getattr(image, "n_frames", 1)
+    if image.format != "MPO" and frames > 1:
+        raise InputError(f"{file}: {frames} frames, expected a single image; save one frame of it")
 
 
 def _opaque(file: Picture | str, image: Image.Image) -> Image.Image:
@@ -271,7 +276,7 @@ def _opaque(file: Picture | str, image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
     image = image.convert("RGBA")
-    if image.getchannel("A").getextrema()[0] < 255:
+    if np.asarray(image.getchannel("A")).min() < 255:
         raise InputError(f"{file}: a transparent image, expected an opaque one; put it on a background first")
     return image.convert("RGB")
 

@@ -100,12 +100,12 @@ class StreamingInput:
     def step_arguments(self) -> tuple:
         """Return the shapes and placement of what `steps` yields, to compile the step for."""
 
-        def shape(dtype, *rest: int) -> jax.ShapeDtypeStruct:
+        def shape(dtype, *rest: int) -> Any:  # a shape stands for an array
             return jax.ShapeDtypeStruct((self._batch_size, *rest), dtype, sharding=self._sharding)
 
         images = shape(np.uint8, *self._source.split.images.shape[1:])
-        targets = self._source.split.targets
-        targets = None if targets is None else shape(np.float32, targets.shape[1])
+        shares = self._source.split.targets
+        targets = None if shares is None else shape(np.float32, shares.shape[1])
         return (Batch(images, shape(np.int32), shape(np.int32), targets),)
 
     @contextlib.contextmanager
@@ -144,6 +144,7 @@ def make_input(
         evaluated = {name: place(data.split(name).images, replicated) for name in evaluated_splits(config)}
         train = resident.to_device(data.train, replicated)
         fetch = functools.partial(resident.fetch_batch, sharding=batch_sharding)
+        chosen: ResidentInput | StreamingInput
         chosen = ResidentInput(train, evaluated, **common, replicated=replicated, fetch=fetch)
     else:
         readers = f"{config.data.workers} worker processes" if config.data.workers else "threads"

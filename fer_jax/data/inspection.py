@@ -40,7 +40,7 @@ def find_duplicates(data: Dataset) -> Duplicates:
             # A digest instead of the image: the images may not fit into memory.
             groups_by_digest[hashlib.sha256(image.tobytes()).digest()].append((row_id, label, name))
     groups, conflicting = [], []
-    twins = {name: [] for name in SPLITS if name != "train"}
+    twins: dict[str, list] = {name: [] for name in SPLITS if name != "train"}
     for group in groups_by_digest.values():
         if len(group) == 1:
             continue

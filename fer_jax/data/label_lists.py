@@ -66,7 +66,9 @@ def read_label_lists(
 
 def _rafdb(layout: Layout) -> list[_Row]:
     """Return the rows of `NAME.jpg LABEL` lines, whose images are `NAME_aligned.jpg` or `NAME.jpg` somewhere below."""
-    rows, folder = [], None
+    assert layout.file is not None
+    rows: list[_Row] = []
+    folder = None
     for number, line in enumerate(_text(layout.file).splitlines(), start=1):
         if not line.strip():
             continue
@@ -106,7 +108,7 @@ def _ferplus(layout: Layout, options: FolderOptions) -> list[_Row]:
     """Return the rows of the `label.csv` in each split's folder that have a label by the majority of the votes."""
     wanted = options.classes == "with_contempt" or options.class_names is not None
     classes = len(EIGHT_EXPRESSIONS)
-    rows = []
+    rows: list[_Row] = []
     for entry in entries(layout.path):
         split = FERPLUS_SPLITS.get(entry.name.lower())
         file = Path(entry.path, "label.csv")
@@ -115,7 +117,7 @@ def _ferplus(layout: Layout, options: FolderOptions) -> list[_Row]:
         names, votes = _votes(file)
         # From FER+'s order to that of the classes.
         order = [_FERPLUS_VOTES.index(name) for name in (*EIGHT_EXPRESSIONS, *_FERPLUS_VOTES[-2:])]
-        labels = majority(votes[:, order], classes) if names else []
+        labels = majority(votes[:, order], classes).tolist() if names else []
         for name, label in zip(names, labels, strict=True):
             if name and label >= 0 and (wanted or EIGHT_EXPRESSIONS[label] != CONTEMPT):
                 rows.append((f"{entry.name}/{name}", split, EIGHT_EXPRESSIONS[label]))

@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from fer_jax.errors import InputError, first_line, is_exhaustion
 
@@ -25,7 +25,7 @@ MAX_BYTES = 16 * 2**30
 
 _MAX_MEMBERS = 1_000_000
 
-_COMPRESSED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+_COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
@@ -118,6 +118,7 @@ def _from_tar(unpacked: Member, name: str) -> Iterator[io.BufferedReader]:
         with archive:
             with _readable(path):
                 stream = next(archive.extractfile(info) for info in archive if info.name == name and info.isreg())
+            assert stream is not None  # of a regular file
             yield _bounded(path, stream)
 
 
@@ -132,14 +133,14 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read: {reason}") from error
 
 
-def _bounded(path: Path, stream: BinaryIO) -> io.BufferedReader:
+def _bounded(path: Path, stream: IO[bytes]) -> io.BufferedReader:
     return io.BufferedReader(_Bounded(path, stream), 2**18)
 
 
 class _Bounded(io.RawIOBase):
     """A stream whose errors are `InputError`, as is its end after `MAX_BYTES`."""
 
-    def __init__(self, path: Path, stream: BinaryIO):
+    def __init__(self, path: Path, stream: IO[bytes]):
         self._path, self._stream, self._left = path, stream, MAX_BYTES
 
     def readable(self) -> bool:

@@ -148,7 +148,7 @@ def _split_of(file: Path, root: Path) -> int:
     """Return the index in `SPLITS` of the split that a file, or a folder of it below `root`, is named after; or -1."""
     parts = [file.name, *(file.relative_to(root).parts[-2::-1] if file != root else ())]
     for part in parts:
-        name = re.match("[a-z]*", part.lower())[0]
-        if name in SPLIT_OF_NAME:
+        start = re.match("[a-z]*", part.lower())
+        if start and (name := start[0]) in SPLIT_OF_NAME:
             return SPLITS.index(SPLIT_OF_NAME[name])
     return -1

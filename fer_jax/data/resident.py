@@ -73,8 +73,8 @@ class ResidentSplit:
 
 def to_device(split: Split, sharding: jax.sharding.Sharding) -> ResidentSplit:
     """Put a whole split on the devices of `sharding` (the replicated one of the mesh)."""
-    pixels = split.images.reshape(len(split), -1)
-    pixels, labels, row_ids = (place(array, sharding) for array in (pixels, split.labels, split.row_ids))
+    flat = np.asarray(split.images).reshape(len(split), -1)
+    pixels, labels, row_ids = (place(array, sharding) for array in (flat, split.labels, split.row_ids))
     targets = None if split.targets is None else place(split.targets, sharding)
     return ResidentSplit(pixels, labels, row_ids, split.images.shape[1:], targets)
 

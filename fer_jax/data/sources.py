@@ -115,6 +115,7 @@ def _read_folder(path: Path, cache_dir: str | Path | None, options: dict[str, An
         return read_tfds(path)
     layout = find_layout(path)
     if layout.kind == "csv":
+        assert layout.file is not None
         return _read_file(layout.file, cache_dir, options)
     if layout.kind == "parquet":
         from fer_jax.data.parquet_reader import read_parquet

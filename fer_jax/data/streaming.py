@@ -10,6 +10,7 @@ import functools
 import os
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grain
 import jax
@@ -114,7 +115,7 @@ def local_rows(sharding: jax.sharding.Sharding, batch_size: int) -> np.ndarray:
 def to_devices(local: np.ndarray, rows: np.ndarray, sharding: jax.sharding.Sharding, batch_size: int) -> jax.Array:
     """Return the global array [batch_size, ...] on the devices of all processes; `local` holds its rows `rows`."""
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: Any) -> Any:  # a tuple of slices: a part of the rows, as an array of the host
         first, last, _ = index[0].indices(batch_size)
         return local[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
 

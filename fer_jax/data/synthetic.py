@@ -44,7 +44,8 @@ def synthetic_faces(n_train: int, n_validation: int, n_test: int, seed: int) -> 
         chunks = [_draw(labels[start : start + _CHUNK], rng) for start in range(0, n, _CHUNK)]
         parts[name] = Split(np.concatenate(chunks), labels, np.arange(first, first + n, dtype=np.int32))
         first += n
-    return Dataset(**parts, source=f"synthetic faces, {n_train}/{n_validation}/{n_test}, seed {seed}")
+    source = f"synthetic faces, {n_train}/{n_validation}/{n_test}, seed {seed}"
+    return Dataset(parts["train"], parts["validation"], parts["test"], source)
 
 
 def _labels(n: int) -> np.ndarray:

@@ -123,7 +123,8 @@ def read_tfds(directory: str | Path) -> Dataset:
         if is_exhaustion(error):
             raise
         raise _damaged(place, error) from error
-    return Dataset(**parts, source=f"tfds from {(builder.info.metadata or {}).get('source', 'an unknown source')}")
+    source = f"tfds from {(builder.info.metadata or {}).get('source', 'an unknown source')}"
+    return Dataset(parts["train"], parts["validation"], parts["test"], source)
 
 
 def _damaged(place: Path, error: Exception) -> InputError:

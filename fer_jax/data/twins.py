@@ -128,7 +128,7 @@ class TwinIndex:
         int8 [n]: the index in `KINDS`, or -1 where there is none.
         """
         there = set().union(*(self._digests[name] for name in inside))
-        partners = collections.defaultdict(lambda: len(KINDS))
+        partners: collections.defaultdict[str, int] = collections.defaultdict(lambda: len(KINDS))
         for first, second, kind in self.twins.pairs if self.twins else ():
             for one, other in ((first, second), (second, first)):
                 if other in there:

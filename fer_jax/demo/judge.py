@@ -1,7 +1,7 @@
 """What the demo's page asks for: the faces in a picture with their probabilities, and where the model looks."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image
@@ -59,7 +59,7 @@ class Judge:
         picture = _picture(content)
         whole = faces == "whole" or (faces == "auto" and is_cut_out(picture.size))
         found = crops(picture, self._classifier.image_shape, None if whole else self._detect)
-        rows = self._probabilities(np.stack([crop.pixels for crop in found])) if found else []
+        rows: Iterable[np.ndarray] = self._probabilities(np.stack([crop.pixels for crop in found])) if found else ()
         return {
             "width": picture.width,
             "height": picture.height,
@@ -85,6 +85,7 @@ class Judge:
             raise InputError("an exported file cannot be asked where it looks; start the demo with the run's folder")
         picture = _picture(content)
         face = cut_out(picture, _box(box, picture.size), self._classifier.image_shape)
+        assert isinstance(self._classifier, Explains)
         with self._one_at_a_time:
             found = self._classifier.explain(face, class_name)
         return {"class": class_name, "map": np.round(255 * found).astype(int).tolist()}

@@ -58,7 +58,7 @@ class DemoServer(ThreadingHTTPServer):
             if error.errno == errno.EADDRINUSE:
                 advice = f"is another demo running? {advice.capitalize()}"
             raise InputError(f"{host}:{port}: cannot be listened at ({error.strerror or error}); {advice}") from error
-        self.is_loopback = ipaddress.ip_address(self.server_address[0]).is_loopback
+        self.is_loopback = ipaddress.ip_address(str(self.server_address[0])).is_loopback
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.server_address[1]}/"
 
     def server_bind(self) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import tempfile
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -47,7 +48,7 @@ def check_request(kind: str, out: AnyPath, storage: str) -> None:
 
 def export_model(
     model: TrainedModel, kind: str, out: AnyPath, sample: ProofImages, *, storage: str = "float32"
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Export `model` to the file `out`, and its proof to `out` with `.proof.json` after its name; return the proof.
 
     Args:
@@ -73,7 +74,7 @@ def export_model(
         source["temperature fitted on"] = f"{fitted.fitted_on}, {fitted.images:,} images"
     metadata = ExportMetadata(
         class_names=tuple(model.class_names),
-        input_size=model.image_shape[:2],
+        input_size=(model.image_shape[0], model.image_shape[1]),
         channels=3 if len(model.image_shape) == 3 else 1,
         temperature=network.temperature,
         config=json.loads(to_json(model.config)),
@@ -100,8 +101,8 @@ def export_model(
 
 def drawn_images(image_shape: tuple[int, ...]) -> ProofImages:
     """Return drawn faces of the shape that a network takes, without labels: what they show is no photo's expression."""
-    faces = synthetic_faces(8, 8, NUM_IMAGES, seed=0).test.images
-    size = image_shape[1::-1]
+    faces = np.asarray(synthetic_faces(8, 8, NUM_IMAGES, seed=0).test.images)
+    size = image_shape[1], image_shape[0]
     images = np.stack([np.asarray(Image.fromarray(face).resize(size, Image.Resampling.BILINEAR)) for face in faces])
     if len(image_shape) == 3:
         # Channels that differ, so that their order matters.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -57,7 +58,7 @@ def prove(path: Path, kind: str, storage: str, network: ExportNetwork, sample: P
     """
     found, versions = _reloaded(path, kind, sample.images)
     expected = _network_probabilities(network, sample.images)
-    proof = {
+    proof: dict[str, Any] = {
         "file_bytes": path.stat().st_size,
         "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "format": kind,
@@ -90,7 +91,7 @@ def _reloaded(path: Path, kind: str, images: np.ndarray) -> tuple[np.ndarray, di
         given, result = Path(folder, "images.npy"), Path(folder, "probabilities.npy")
         np.save(given, images)
         # -P: what lies in this folder is not imported by accident.
-        command = [sys.executable, "-P", reload.__file__, kind, path, given, result]
+        command = [sys.executable, "-P", reload.__file__, kind, str(path), str(given), str(result)]
         done = subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
         if done.returncode:
             said = done.stderr.strip().rpartition("\n")[2]

@@ -15,7 +15,7 @@ _BATCH = 73
 
 def _onnx(path):
     for name in ("jax", "jaxlib", "flax", "fer_jax", "onnx"):
-        sys.modules[name] = None  # Importing it fails from here on.
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it fails from here on
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -24,7 +24,7 @@ def _onnx(path):
 
 def _stablehlo(path):
     for name in ("flax", "fer_jax"):
-        sys.modules[name] = None
+        sys.modules[name] = None  # type: ignore[assignment]
     import zipfile
 
     import jax

@@ -51,9 +51,9 @@ class FaceDetector:
     def __call__(self, picture: Image.Image) -> list[Face]:
         """Return the faces of `picture`, of any mode that Pillow converts to RGB, the highest score first."""
         longer = max(picture.size)
-        longer = min(max(longer, SMALLEST), LARGEST) / longer
+        scale = min(max(longer, SMALLEST), LARGEST) / longer
         # Whole strides, so that the proportions change a little.
-        width, height = (max(1, round(side * longer / _STRIDE)) * _STRIDE for side in picture.size)
+        width, height = (max(1, round(side * scale / _STRIDE)) * _STRIDE for side in picture.size)
         resized = picture.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(resized, np.float32).transpose(2, 0, 1)[None]
         heatmap, size, offset = self._session.run(None, {"images": pixels})

@@ -27,7 +27,8 @@ def main() -> None:
         raise SystemExit(f"error: sha256 {found}, expected {ORIGINAL_SHA256}")
     graph = onnx.load_model_from_string(content).graph
 
-    wanted, nodes = set(OUTPUTS), []
+    wanted: set[str] = set(OUTPUTS)
+    nodes: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
         if wanted & set(node.output):
             wanted |= set(node.input)

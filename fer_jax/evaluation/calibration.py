@@ -84,9 +84,10 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
     true = np.eye(exact.shape[1])[labels]
     with np.errstate(invalid="ignore"):
         bin_confidence, bin_accuracy = confidences / examples, rights / examples
+    low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
     return Calibration(
         ece=_ece(examples, confidences, rights),
-        ece_interval=tuple(float(value) for value in np.percentile(resampled, [2.5, 97.5])),
+        ece_interval=(low, high),
         brier=float(((exact - true) ** 2).sum(axis=1).mean()),
         log_loss=float(sklearn.metrics.log_loss(labels, exact, labels=range(exact.shape[1]))),
         mean_confidence=float(confidence.mean()),

@@ -1,6 +1,7 @@
 """Runs side by side: what each is called, and its validation accuracy by epoch."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fer_jax.errors import InputError
 from fer_jax.runs.folder import run_description
@@ -8,7 +9,7 @@ from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.runs.record import RunDescription
 from fer_jax.storage.bucket import AnyPath
 
-History = Sequence[Mapping[str, float | None]]
+History = Sequence[Mapping[str, Any]]
 
 
 def named_runs(workdirs: Sequence[AnyPath]) -> dict[str, History]:
@@ -18,7 +19,7 @@ def named_runs(workdirs: Sequence[AnyPath]) -> dict[str, History]:
     or a run without a whole epoch.
     """
     names = [_name(run_description(workdir)) for workdir in workdirs]
-    runs = {}
+    runs: dict[str, History] = {}
     for workdir, name in zip(workdirs, names, strict=True):
         history = epoch_history(read_metrics(workdir))
         if not history:

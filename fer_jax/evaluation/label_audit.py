@@ -122,14 +122,14 @@ def label_audit(predicted: np.ndarray, labels: np.ndarray, counts: np.ndarray) -
             AuditedClass(
                 name,
                 int(of_label.sum()),
-                tuple(int(count) for count in np.bincount(found[mine], minlength=len(VERDICTS))),
+                _counts(found[mine]),
                 _agreements_by_chance(predicted[mine], voted[mine]),
             )
         )
     whole = AuditedClass(
         "all",
         n,
-        tuple(int(sum(column)) for column in zip(*(row.counts for row in rows), strict=True)),
+        _counts(found[wrong]),
         sum(row.expected_with_model for row in rows),
     )
     against = (voted >= 0) & (voted != labels)
@@ -172,6 +172,12 @@ def label_audit_section(predicted: np.ndarray, labels: np.ndarray, counts: np.nd
         ],
         tables=[_table([whole, *found.classes])],
     )
+
+
+def _counts(found: np.ndarray) -> tuple[int, int, int, int]:
+    """Return how often each index in `VERDICTS` is in `found`."""
+    with_model, with_label, with_neither, undecided = np.bincount(found, minlength=len(VERDICTS)).tolist()
+    return with_model, with_label, with_neither, undecided
 
 
 def _contradicted_text(found: Contradicted) -> str:

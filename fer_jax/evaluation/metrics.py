@@ -188,7 +188,7 @@ def classification_metrics(
         recall=recall,
         f1=f1,
         support=support,
-        macro=tuple(float(values[support > 0].mean()) for values in (precision, recall, f1)),
-        weighted=tuple(float(value) for value in scores["weighted"][:3]),
+        macro=(float(precision[support > 0].mean()), float(recall[support > 0].mean()), float(f1[support > 0].mean())),
+        weighted=(float(scores["weighted"][0]), float(scores["weighted"][1]), float(scores["weighted"][2])),
         confusion=confusion,
     )

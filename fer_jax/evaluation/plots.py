@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from fer_jax.data.image_files import ImageFiles
 from fer_jax.evaluation.metrics import ClassificationMetrics
 from fer_jax.storage.bucket import AnyPath
 from fer_jax.storage.files import replace_file
@@ -139,7 +141,7 @@ def calibration_figure(
     return figure
 
 
-def training_curves_figure(history: Sequence[Mapping[str, float | None]]) -> Figure:
+def training_curves_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw loss and accuracy over the epochs; mark the epoch of the best validation accuracy (the first on a tie).
 
     `history` holds one mapping an epoch, as `fer_jax.runs.metrics_log.epoch_history` returns it: `epoch`, and any
@@ -175,7 +177,7 @@ def training_curves_figure(history: Sequence[Mapping[str, float | None]]) -> Fig
     return figure
 
 
-def validation_curves_figure(histories: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Figure:
+def validation_curves_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Draw the validation accuracy of several runs; `histories` by name, each as for `training_curves_figure`.
 
     Colours repeat after four runs, markers after five.
@@ -196,7 +198,7 @@ def validation_curves_figure(histories: Mapping[str, Sequence[Mapping[str, float
     return figure
 
 
-def _series(history: Sequence[Mapping[str, float | None]], key: str) -> np.ndarray:
+def _series(history: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
     """Return float64 [epochs], NaN where the key is missing or None."""
     return np.array([line.get(key) for line in history], dtype=np.float64)
 
@@ -208,7 +210,11 @@ def _only_horizontal_grid(axes: Axes) -> None:
 
 
 def sample_grid_figure(
-    images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], per_side: int = 4
+    images: np.ndarray | ImageFiles,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    per_side: int = 4,
 ) -> Figure:
     """Draw a row for each class: the `per_side` most confident right predictions, then the most confident wrong ones.
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def write_report(
     predictions: Predictions,
     class_names: Sequence[str],
     images: np.ndarray | ImageFiles,
-    history: Sequence[Mapping[str, float | None]],
+    history: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, str | int | float],
     include_faces: bool = True,
     temperature: StoredTemperature | None = None,
@@ -84,11 +85,12 @@ def write_report(
     for name, figure in all_figures.items():
         plots.save_figure(figure, out / name)
 
+    epochs = [{key: _plain(value) for key, value in line.items()} for line in history]
     content = {
         "provenance": {key: _plain(value) for key, value in provenance.items()},
         "metrics": metrics.to_json(),
         **{part.key: part.content for part in sections},
-        "history": [{key: _plain(value) for key, value in line.items()} for line in history],
+        "history": epochs,
     }
     told = Table(["", ""], [[key, _cell(value)] for key, value in provenance.items()], numbers=False)
     page = report_page(
@@ -97,7 +99,7 @@ def write_report(
         sections=sections,
         per_class=per_class_table(metrics),
         provenance=told,
-        history=content["history"],
+        history=epochs,
         images=images if include_faces else None,
         votes=votes[0] if votes is not None else None,
         files=names,

@@ -1,5 +1,7 @@
 """Where in an image a network sees a class: Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -50,6 +52,6 @@ def class_activation(
         return jax.image.resize(activation, (output_size, output_size), "linear")
 
     maps = [resized(*both) for both in zip(feature_maps, gradients, strict=True)]
-    mean = sum(maps) / len(maps)
+    mean = functools.reduce(jnp.add, maps) / len(maps)
     largest = mean.max()
     return jnp.where(largest > 0, mean / jnp.where(largest > 0, largest, 1), 0)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -67,14 +68,14 @@ def _file(files: ImageFiles, index: int) -> Path:
     return Path(files.root, files.names[index])
 
 
-def _is_single(image: object) -> bool:
+def _is_single(image: object) -> TypeGuard[str | os.PathLike | Image.Image]:
     return isinstance(image, str | os.PathLike | Image.Image)
 
 
 def _several(images: list, first: int, image_shape: tuple[int, ...]) -> np.ndarray:
     """The images of a list from number `first` on, in threads: Pillow decodes without the interpreter's lock."""
 
-    def one(numbered: tuple[int, object]) -> np.ndarray:
+    def one(numbered: tuple[int, Any]) -> np.ndarray:
         number, image = numbered
         what = f"image {number} of the list"
         if _is_single(image):

@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -138,7 +138,9 @@ class TrainedModel:
         """
 
         def features(batch: np.ndarray) -> np.ndarray:
-            return self._feature_predictor(self._params, self._batch_stats, self._on_devices(batch))
+            found = self._feature_predictor(self._params, self._batch_stats, self._on_devices(batch))
+            assert found is not None  # nothing asks it to stop
+            return found
 
         return self._by_batch(features, images, self.spec.num_features)
 
@@ -178,9 +180,12 @@ class TrainedModel:
             if not len(given):
                 return np.empty((0, len(self.class_names)), np.float32)
             (images,) = given.batches(len(given))
+        batch: Any = images
         if isinstance(images, np.ndarray) and images.nbytes <= RESIDENT_LIMIT:
-            images = self._on_devices(images)
-        return np.asarray(jax.nn.softmax(self._predictor()(self._params, self._batch_stats, images), axis=-1))
+            batch = self._on_devices(images)
+        logits = self._predictor()(self._params, self._batch_stats, batch)
+        assert logits is not None  # nothing asks it to stop
+        return np.asarray(jax.nn.softmax(logits, axis=-1))
 
     def _predictor(self) -> Predictor:
         """The predictor by `config.eval`, which is kept: images of one number are compiled for once."""

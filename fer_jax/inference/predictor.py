@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import jax
@@ -75,7 +75,8 @@ class Predictor:
         batch_size = even_batch_size(len(images), self._batch_size, self._mesh.size)
         if isinstance(images, jax.Array):
             step = self._row_step
-            batches = ((images, ids) for ids in padded_batches(len(images), batch_size))
+            indices = padded_batches(len(images), batch_size)
+            batches: Iterator[tuple[jax.Array, ...]] = ((images, ids) for ids in indices)
         else:
             # Grain, which streams, takes a second to import: a prediction of few images does without.
             from fer_jax.data.streaming import in_order
@@ -83,9 +84,9 @@ class Predictor:
             step = self._batch_step
             batches = ((batch,) for batch in in_order(images, batch_size, self._split_batch))
         first = next(batches)
-        step = self._compile(step, params, batch_stats, first)
-        steps = (step(params, batch_stats, *batch) for batch in itertools.chain([first], batches))
-        logits = []
+        compiled = self._compile(step, params, batch_stats, first)
+        steps = (compiled(params, batch_stats, *batch) for batch in itertools.chain([first], batches))
+        logits: list[np.ndarray] = []
         upcoming = next(steps)
         for following in steps:
             # One batch ahead of the one that is waited for, so that the devices never wait.

@@ -37,7 +37,7 @@ def is_cut_out(size: tuple[int, int]) -> bool:
 
 def crops(
     picture: Image.Image,
-    image_shape: Sequence[int],
+    image_shape: tuple[int, ...],
     detect: Callable[[Image.Image], list[Face]] | None,
 ) -> list[Crop]:
     """Cut the faces out of `picture`; without `detect` its largest centred square, as training cuts images."""
@@ -45,7 +45,8 @@ def crops(
     if detect is None:
         box = _square(width / 2, height / 2, min(picture.size))
         # As `fer_jax.data.image_files.decode` does.
-        fitted = ImageOps.fit(picture.convert(_mode(image_shape)), image_shape[:2], Image.Resampling.BILINEAR)
+        shape = image_shape[0], image_shape[1]
+        fitted = ImageOps.fit(picture.convert(_mode(image_shape)), shape, Image.Resampling.BILINEAR)
         return [Crop(np.asarray(fitted), box, None)]
     found = []
     for face in detect(picture):

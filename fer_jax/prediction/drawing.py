@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -11,7 +11,7 @@ from fer_jax.errors import InputError
 from fer_jax.prediction import video
 from fer_jax.prediction.pipeline import Predicted
 from fer_jax.prediction.results import FACE, Row
-from fer_jax.prediction.sources import check_apart_from
+from fer_jax.prediction.sources import Source, check_apart_from
 
 _LONGEST = 1280  # Pixels of a drawn picture's longer side: larger ones are made smaller.
 _SMALLEST = 480  # Small ones are made larger, so that the text has room.
@@ -22,16 +22,17 @@ _ABSTAINED = (170, 170, 170)
 def drawn(picture: Image.Image, rows: Sequence[Row], class_names: Sequence[str], threshold: float) -> Image.Image:
     """Return `picture` as RGB with the faces of `rows` marked; gray where the model abstains."""
     scale = min(_LONGEST / max(picture.size), max(1.0, _SMALLEST / max(picture.size)))
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
-    image = picture.convert("RGB").resize(size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    image = picture.convert("RGB").resize((width, height))
     canvas = ImageDraw.Draw(image, "RGBA")
     for row in rows:
-        if row.status == FACE:
+        if row.status == FACE and row.box is not None:
             _draw_face(canvas, row, [round(edge * scale) for edge in row.box], class_names, threshold)
     return image
 
 
 def _draw_face(canvas: ImageDraw.ImageDraw, row: Row, box: list[int], class_names: Sequence[str], threshold: float):
+    assert row.probabilities is not None
     left, top, right, _ = box
     best = int(row.probabilities.argmax())
     colour = _ABSTAINED if row.probabilities[best] < threshold else _COLOUR
@@ -64,7 +65,8 @@ class Drawings:
         self._rate = rate or 25.0
         self._used: set[Path] = set()
         self._video = contextlib.ExitStack()
-        self._source, self._add = None, None
+        self._source: Source | None = None
+        self._add: Callable[[Image.Image, float], None] | None = None
 
     def add(self, found: Predicted) -> None:
         """Draw one picture or frame; one that could not be read has no drawing."""
@@ -85,6 +87,7 @@ class Drawings:
             place = self._place(found.source.name, ".mp4")
             self._add = self._video.enter_context(video.video_writer(place, image.size, self._rate))
         time = found.rows[0].time
+        assert self._add is not None
         self._add(image, 0.0 if time is None or math.isnan(time) else time)
 
     def _place(self, name: str, suffix: str) -> Path:

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class Prediction:
         self._threads = threads
         self._keep_pictures = keep_pictures
 
-    def __iter__(self) -> Iterator[Predicted]:
+    def __iter__(self) -> Generator[Predicted, None, None]:
         # Enough to fill the next batch while one is computed.
         ready: queue.Queue[Future | Predicted | BaseException | None] = queue.Queue(2 * self._batch_size)
         stop = threading.Event()

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -60,7 +60,8 @@ class RowWriter:
 
     def write(self, row: Row) -> None:
         """Write one row."""
-        label, abstained, values = None, None, [None] * len(self._class_names)
+        label, abstained = None, None
+        values: list[float | None] = [None] * len(self._class_names)
         if row.probabilities is not None:
             best = int(row.probabilities.argmax())
             label, abstained = self._class_names[best], bool(row.probabilities[best] < self._threshold)
@@ -70,12 +71,12 @@ class RowWriter:
         # What is no text in UTF-8, as names of files may be, is written escaped.
         file = row.file.encode("utf-8", "backslashreplace").decode()
         if self._csv:
-            box = row.box or [None] * 4
+            box: Sequence[int | None] = row.box or [None] * 4
             self._csv.writerow(
                 [file, row.frame, time, row.status, *box, score, label, _digit(abstained), *values, row.error]
             )
             return
-        line = {"file": file}
+        line: dict[str, Any] = {"file": file}
         if row.frame is not None:
             line |= {"frame": row.frame, "time": time}
         line["status"] = row.status

@@ -63,8 +63,8 @@ def _convert(
 ) -> Weights:
     path, spec = file.path, BACKBONES[architecture]
     if (flavour == "keras") != (file.library == "keras"):
-        found = "Keras" if file.library == "keras" else "PyTorch"
-        raise InputError(f"{path}: weights of a {found} model, expected the flavour {flavour}")
+        library = "Keras" if file.library == "keras" else "PyTorch"
+        raise InputError(f"{path}: weights of a {library} model, expected the flavour {flavour}")
     searched = _without_normalizations(file) if conventions.normalization_layer else file
     others = {
         layer
@@ -144,6 +144,10 @@ def _preprocessing(path: Path, layers: Layers) -> Preprocessing:
     if mean.shape != (3,) or variance.shape != (3,) or not (variance > 0).all():
         raise InputError(f"{path}: its Normalization has mean {mean} and variance {variance}, expected three of each")
     std = variance if np.allclose(variance, _STD_FOR_VARIANCE, atol=1e-6) else np.sqrt(variance)
+
     # Seven digits drop what storing them in float32 added.
-    mean, std = (tuple(float(f"{255 * value:.7g}") for value in values) for values in (mean, std))
-    return Preprocessing(mean=mean, std=std)
+    def of_255(values: np.ndarray) -> tuple[float, float, float]:
+        red, green, blue = (float(f"{255 * value:.7g}") for value in values)
+        return red, green, blue
+
+    return Preprocessing(mean=of_255(mean), std=of_255(std))

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -78,7 +79,8 @@ def _names_of_layers(model: object, above: tuple[str, ...] = ()) -> dict[tuple[s
     """
     config = model.get("config") if isinstance(model, dict) else None
     layers = config.get("layers") if isinstance(config, dict) else None
-    found, count = {}, Counter()
+    found: dict[tuple[str, ...], str] = {}
+    count: Counter[str] = Counter()
     for layer in layers if isinstance(layers, list) else ():
         if not (isinstance(layer, dict) and isinstance(layer.get("class_name"), str)):
             continue
@@ -100,7 +102,7 @@ def _snake_case(name: str) -> str:
 
 
 def _gather(path: Path, weights: Iterator[tuple[str, str, str, np.ndarray]], *, ordered: bool) -> SourceFile:
-    models = {}
+    models: dict[str, Any] = {}
     for model, layer, weight, array in weights:
         models.setdefault(model, {}).setdefault(layer, {})[weight] = np.asarray(array)
     return SourceFile(path, "keras", models, ordered)
@@ -129,8 +131,7 @@ def _keras_3_weights(
         elif isinstance(group[key], h5py.Group) and (place or key not in _NO_LAYERS) and key != "vars":
             inner, inner_place = _group(group, key), (*place, key)
             yield from _keras_3_weights(path, inner, names, inner_place)
-            variables = _group(inner, "vars") if "vars" in inner else {}
-            if len(variables):
+            if "vars" in inner and len(variables := _group(inner, "vars")):
                 named = variables.attrs.get("name", names.get(inner_place))
                 yield from _keras_3_layer(path, variables, "/".join(place), named)
 

@@ -102,8 +102,8 @@ def _the_one(file: SourceFile, whole: Sequence[_Candidate]) -> tuple[_Candidate,
     """Return the candidate to take, and what to say about the choice."""
     averaged = [candidate for candidate in whole if _AVERAGED.search(candidate.place)]
     if len(averaged) == 1 and len(whole) > 1:
-        others = ", ".join(candidate.place or "the top level" for candidate in whole if candidate is not averaged[0])
-        return averaged[0], [f"the file has a moving average beside {others}: this is taken"]
+        beside = ", ".join(candidate.place or "the top level" for candidate in whole if candidate is not averaged[0])
+        return averaged[0], [f"the file has a moving average beside {beside}: this is taken"]
     first, *others = whole
     if all(_same(first, other) for other in others):
         return first, []

@@ -8,6 +8,7 @@ import dataclasses
 import re
 import string
 from collections.abc import Mapping
+from typing import Any
 
 from fer_jax.models.backbone import BackboneSpec
 from fer_jax.pretrained.layers import Layer, backbone_layers
@@ -39,8 +40,10 @@ class Naming:
         def cut(names: Mapping[str, str]) -> dict[str, str]:
             return {part: name.removeprefix(prefix) for part, name in names.items()}
 
-        stem, top = (tuple(name.removeprefix(prefix) for name in pair) for pair in (self.stem, self.top))
-        return Naming(stem, cut(self.block), cut(self.first_block), top, heads=())
+        def cut_pair(pair: tuple[str, str]) -> tuple[str, str]:
+            return pair[0].removeprefix(prefix), pair[1].removeprefix(prefix)
+
+        return Naming(cut_pair(self.stem), cut(self.block), cut(self.first_block), cut_pair(self.top), heads=())
 
     def names(self, spec: BackboneSpec) -> dict[str, Layer]:
         """Return the layers of `spec` by their names, in the order of computation."""
@@ -50,7 +53,7 @@ class Naming:
             ("top", "conv"): self.top[0],
             ("top", "norm"): self.top[1],
         }
-        places = [
+        places: list[dict[str, Any]] = [
             {"stage": s, "stage_from_1": s + 1, "repeat": repeat, "letter": string.ascii_lowercase[repeat]}
             | {"formats": self.block if stage.expansion != 1 else self.first_block}
             for s, stage in enumerate(spec.stages)
@@ -61,9 +64,10 @@ class Naming:
             if layer.path in ends:
                 named[ends[layer.path]] = layer
             else:
-                _, block, *part = layer.path
+                _, index, *part = layer.path
+                block = int(index)
                 place = places[block]
-                text = place["formats"]["/".join(part)]
+                text = place["formats"]["/".join(map(str, part))]
                 named[text.format(block=block, block_from_1=block + 1, **place)] = layer
         return named
 
@@ -83,8 +87,8 @@ _PLAIN_PARTS = tuple(part for part in _PARTS if not part.startswith("squeeze_exc
 
 def _block(prefix: str, names: str, parts: tuple[str, ...] = _PARTS) -> dict[str, str]:
     """Formats for the last of `parts`, as many as there are in `names`."""
-    names = names.split()
-    return dict(zip(parts[-len(names) :], (prefix + name for name in names), strict=True))
+    found = names.split()
+    return dict(zip(parts[-len(found) :], (prefix + name for name in found), strict=True))
 
 
 _KERAS_EFFICIENTNET = "block{stage_from_1}{letter}_"

@@ -66,7 +66,9 @@ def read_torch(path: Path) -> SourceFile:
 def _harmless() -> list:
     """Types that training scripts save beside the weights, and that run no code: numbers of NumPy, options, paths."""
     kinds = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "?")]
-    return [argparse.Namespace, pathlib.PosixPath, np.dtype, np._core.multiarray.scalar, *kinds]
+    # The types of NumPy leave out the module that its files name.
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    return [argparse.Namespace, pathlib.PosixPath, np.dtype, scalar, *kinds]
 
 
 def _not_loaded(error: BaseException) -> str:
@@ -113,7 +115,7 @@ def _numpy(path: Path, name: str, tensor: Any) -> np.ndarray:
 
 
 def _layers(tensors: Mapping[str, np.ndarray]) -> Layers:
-    layers = {}
+    layers: dict[str, dict[str, np.ndarray]] = {}
     for name, array in tensors.items():
         layer, _, weight = name.rpartition(".")
         # How often PyTorch updated the running statistics: of no use without its own momentum schedule.

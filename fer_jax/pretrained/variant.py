@@ -1,6 +1,7 @@
 """Read and check the conventions of a backbone's weights as a file records them."""
 
 import numbers
+from typing import TypeGuard
 
 from fer_jax.errors import InputError, shown
 from fer_jax.models.backbone import BackboneSpec
@@ -44,6 +45,8 @@ def read_variant(variant: object, where: str) -> BackboneSpec:
     return BACKBONES[name].with_variant(variant)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     # The bound keeps float32 from overflowing, and out what is not finite.
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 1e30
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    # Python compares its own whole numbers of any size, of which `Real` does not tell.
+    return real and abs(value) < 1e30  # type: ignore[arg-type, operator]

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from PIL import Image
@@ -19,7 +20,7 @@ _RESIZED = 256
 def load_backbone(weights: Weights, **options) -> Backbone:
     """Return the module with these weights; `options` are those of `BackboneOptions`."""
     module = nnx.eval_shape(lambda: Backbone(weights.spec, BackboneOptions(**options), rngs=nnx.Rngs(0)))
-    graphdef, _, _ = nnx.split(module, nnx.Param, nnx.BatchStat)
+    graphdef, *_ = nnx.split(module, nnx.Param, nnx.BatchStat)
     return nnx.merge(graphdef, nnx.State(weights.params), nnx.State(weights.batch_stats))
 
 
@@ -32,7 +33,8 @@ def top_classes(weights: Weights, image: Path, count: int = 5) -> list[tuple[int
     """
     if not weights.head:
         raise InputError(f"{weights.origin}: has no ImageNet classifier to verify it by")
-    features = load_backbone(weights, depthwise_lowering="native")(_prepared(image)[None]).mean(axis=(1, 2))
+    backbone = load_backbone(weights, depthwise_lowering="native")
+    features = backbone(jnp.asarray(_prepared(image))[None]).mean(axis=(1, 2))
     probabilities = jax.nn.softmax(features @ weights.head["kernel"] + weights.head["bias"])[0]
     return [(int(i), float(probabilities[i])) for i in np.argsort(-probabilities)[:count]]
 

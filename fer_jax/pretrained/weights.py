@@ -175,7 +175,7 @@ def _key(prefix: str, path: tuple[str | int, ...]) -> str:
 
 
 def _nested(arrays: dict[tuple[str | int, ...], np.ndarray]) -> dict:
-    tree = {}
+    tree: dict = {}
     for (*parents, name), array in arrays.items():
         node = tree
         for parent in parents:

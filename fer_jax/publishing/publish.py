@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from fer_jax.data.dataset import Dataset
 from fer_jax.errors import InputError
 from fer_jax.inference.model import TrainedModel
@@ -55,8 +57,8 @@ def publish(
                 f"{data.source}: no image of the {split} split; expected data with a validation and a test split"
             )
     provenance = model.provenance()
-    path, comma, rest = str(provenance["checkpoint"]).rpartition(", epoch")
-    provenance["checkpoint"] = Path(path).name + comma + rest
+    checkpoint, comma, rest = str(provenance["checkpoint"]).rpartition(", epoch")
+    provenance["checkpoint"] = Path(checkpoint).name + comma + rest
     with tempfile.TemporaryDirectory() as scratch:
         # Under its final name, which the report tells.
         path = Path(scratch, f"{name}.safetensors")
@@ -96,7 +98,7 @@ def evaluate_by_command(source: str, votes: Path | None = None) -> Evaluate:
 
 def _speed(model: TrainedModel, data: Dataset) -> str:
     """Say how fast `model` predicts on this machine, once it is compiled."""
-    images = data.test.images[: min(_TIMED, len(data.test))]
+    images = np.stack([data.test.images[i] for i in range(min(_TIMED, len(data.test)))])
     model.probabilities(images)
     started = time.perf_counter()
     model.probabilities(images)

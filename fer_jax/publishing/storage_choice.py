@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def write_smallest(
     accuracy = _accuracy(whole, validation.labels)
     trials = []
     for storage in STORAGES:
-        write = {"record": model.record, "storage": storage, "provenance": provenance}
+        write: dict[str, Any] = {"record": model.record, "storage": storage, "provenance": provenance}
         params, batch_stats = model.weights()
         write_model_file(path, params, batch_stats, temperature=None, **write)
         found = model.with_weights_of(read_model_file(path)).probabilities(validation.images)

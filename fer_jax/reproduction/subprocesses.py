@@ -88,7 +88,7 @@ class Runner:
         outcomes = []
         with self._signals():
             for seed in seeds:
-                failed = set()
+                failed: set[str] = set()
                 for experiment in experiments:
                     failure = self._run(experiment, seed, failed)
                     if failure:

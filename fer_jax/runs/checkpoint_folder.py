@@ -56,7 +56,9 @@ class CheckpointFolder(Protocol):
 
 def checkpoint_folder(folder: AnyPath, before_commit: Callable[[], None] = lambda: None) -> CheckpointFolder:
     """Return the folder of checkpoints at `folder`; in a bucket `before_commit` is called before one becomes whole."""
-    return _InBucket(folder, before_commit) if isinstance(folder, BucketPath) else _OnDisk(folder)
+    # Each moves checkpoints to places of its own kind only.
+    found = _InBucket(folder, before_commit) if isinstance(folder, BucketPath) else _OnDisk(folder)
+    return found  # type: ignore[return-value]
 
 
 def step_of(name: str) -> int | None:

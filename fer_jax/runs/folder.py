@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from ml_collections import ConfigDict
@@ -45,7 +46,7 @@ def describe(
     config: ConfigDict,
     data: Dataset,
     backbones: Sequence[InitialBackbone],
-    parameters: Sequence[Mapping[str, str | int]] = (),
+    parameters: Sequence[Mapping[str, Any]] = (),
 ) -> RunDescription:
     """Return what a run is a run of; `parameters` are the rows of `TrainableTable.describe`."""
     return RunDescription(
@@ -117,7 +118,7 @@ def open_run_folder(
     processes.wait_for_all("has read the data")
     processes.check_equal(json.dumps(content), "config and data")
     hold = contextlib.ExitStack()
-    opened = [(description, (), lambda: None)]
+    opened: list[tuple[RunDescription, tuple[str, ...], Callable[[], None]]] = [(description, (), lambda: None)]
 
     def claim() -> int:
         _changes(workdir, description)

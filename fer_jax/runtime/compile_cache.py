@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -13,7 +14,8 @@ _OPTIONS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_
 
 def enable_compile_cache() -> None:
     """Keep compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR names another one."""
-    if not jax.config.jax_compilation_cache_dir:
+    options: Any = jax.config  # attributes that its type does not name
+    if not options.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(user_cache_path("fer_jax") / "compiled"))
 
 

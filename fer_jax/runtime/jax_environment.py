@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 
@@ -21,7 +22,8 @@ def prepare_jax() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        wanted = jax.config.jax_platforms
+        options: Any = jax.config  # attributes that its type does not name
+        wanted = options.jax_platforms
         if not wanted:
             raise
         reason = f" ({first_line(error)})" if str(error) else ""

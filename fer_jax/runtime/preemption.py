@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -44,7 +45,7 @@ class StopRequests(contextlib.AbstractContextManager):
     def __init__(self):
         self._noted = False
         self._asked = 0
-        self._earlier: dict[int, object] = {}
+        self._earlier: dict[int, Any] = {}
 
     def requested(self) -> bool:
         """Return whether to stop here.

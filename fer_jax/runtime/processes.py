@@ -41,7 +41,13 @@ def initialize(coordinator: str | None = None, num_processes: int | None = None,
     nothing_given = given == (None, None, None)
     if num_processes == 1 or (nothing_given and not (cluster := cluster_of(os.environ))):
         return
-    if not nothing_given and (None in given or ":" not in coordinator or not 0 <= process_id < num_processes):
+    if not nothing_given and not (
+        coordinator is not None
+        and num_processes is not None
+        and process_id is not None
+        and ":" in coordinator
+        and 0 <= process_id < num_processes
+    ):
         raise InputError(
             f"--coordinator={coordinator} --num-processes={num_processes} --process-id={process_id}: expected "
             "HOST:PORT of process 0, the number of processes, and which of them this is, from 0"

@@ -23,8 +23,8 @@ class StepTrace(contextlib.AbstractContextManager):
 
     def __init__(self, workdir: AnyPath, steps: int):
         self._folder = workdir / FOLDER
-        self._written = self._folder
-        if steps and isinstance(workdir, BucketPath):
+        self._written: Path | None = None if isinstance(workdir, BucketPath) else workdir / FOLDER
+        if steps and self._written is None:
             self._written = Path(tempfile.mkdtemp(prefix="fer_jax_profile_"))
         self._left = steps
         self._warm_up = _WARM_UP
@@ -36,6 +36,7 @@ class StepTrace(contextlib.AbstractContextManager):
             if self._warm_up:
                 self._warm_up -= 1
             else:
+                assert self._written is not None
                 jax.profiler.start_trace(self._written, create_perfetto_trace=True)
                 self._running = True
 
@@ -53,7 +54,7 @@ class StepTrace(contextlib.AbstractContextManager):
     def _stop(self) -> None:
         jax.profiler.stop_trace()
         self._running = False
-        if isinstance(self._folder, BucketPath):
+        if isinstance(self._folder, BucketPath) and self._written is not None:
             upload_folder(self._written, self._folder)
             shutil.rmtree(self._written)
 

@@ -28,7 +28,8 @@ def silence_orbax() -> None:
 
 
 # `orbax` is a namespace package, which other packages of the project may extend from other folders.
-_ORBAX = tuple(os.path.join(folder, "") for folder in importlib.util.find_spec("orbax").submodule_search_locations)
+_FOUND = importlib.util.find_spec("orbax")
+_ORBAX = tuple(os.path.join(folder, "") for folder in (_FOUND and _FOUND.submodule_search_locations) or ())
 
 
 def _is_not_from_orbax(record: logging.LogRecord) -> bool:

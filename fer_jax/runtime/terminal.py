@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -51,7 +51,8 @@ class TrainingProgress:
         self._last: tuple[int, float] | None = None
         self._seconds_per_step: float | None = None
 
-        console = Console(file=self._stream)
+        # It has all that a text stream has, most of it from the stream inside.
+        console = Console(file=cast(TextIO, self._stream))
         self._live = None
         # Rich takes FORCE_COLOR in the environment for a terminal, which would fill log files with control codes.
         if not silent and self._stream.isatty() and not console.is_dumb_terminal:

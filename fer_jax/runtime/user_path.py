@@ -100,25 +100,25 @@ class PathArgument(argparse.Action):
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: str | Sequence[str],
+        values: str | Sequence[str] | None,
         option_string: str | None = None,
     ) -> None:
         """Store the path or paths of `values`; raise `InputError` that begins with the argument."""
         if isinstance(values, str):
             setattr(namespace, self.dest, self._path(values, option_string))
-        else:
+        elif values is not None:
             # An option may be given again with more of them.
             earlier = (getattr(namespace, self.dest) or []) if option_string else []
             setattr(namespace, self.dest, [*earlier, *(self._path(text, option_string) for text in values)])
 
-    def _path(self, text: str, option: str | None) -> AnyPath:
+    def _path(self, text: str, option: str | None) -> AnyPath | str:
         return user_path(text, f"{option}={text}" if option else f"{self.metavar} {text}:")
 
 
 class PlaceArgument(PathArgument):
     """As `PathArgument`, for what may lie in a bucket: stored as what `user_place` makes of it."""
 
-    def _path(self, text: str, option: str | None) -> AnyPath:
+    def _path(self, text: str, option: str | None) -> AnyPath | str:
         return user_place(text, f"{option}={text}" if option else f"{self.metavar} {text}:")
 
 

@@ -30,7 +30,7 @@ class Watchdog(contextlib.AbstractContextManager):
             return
         self._armed, self._allowance = now, allowance
         # The stderr of the process: what `sys.stderr` was replaced with may have no file descriptor.
-        faulthandler.dump_traceback_later(self._seconds + 60 * allowance, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(self._seconds + 60 * allowance, exit=True, file=sys.__stderr__ or 2)
 
     def __enter__(self) -> "Watchdog":
         self.beat(COMPILE_ALLOWANCE)

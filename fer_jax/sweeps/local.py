@@ -78,7 +78,8 @@ def run_trials(
 
     Raises `Preempted` after a signal that asks to stop, which is passed on as SIGTERM, once all have saved and ended.
     """
-    waiting, running, failures = list(trials), [], {}
+    waiting, running = list(trials), list[_Running]()
+    failures: dict[str, str] = {}
     free = list(environments)
     with _passed_on(running) as stopped:
         while running or (waiting and not stopped):

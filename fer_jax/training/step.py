@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from clu import metrics as clu_metrics
 from flax import nnx, struct
@@ -92,8 +93,8 @@ class StepDefinition:
 
 
 def cross_entropy(
-    logits: jax.Array,
-    targets: jax.Array,
+    logits: jax.Array | np.ndarray,
+    targets: jax.Array | np.ndarray,
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
 ) -> jax.Array:

@@ -5,6 +5,7 @@ A policy in the page forbids every request, so that it shows the same wherever i
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jinja2
 import markupsafe
@@ -31,7 +32,7 @@ def report_page(
     sections: Sequence[Section],
     per_class: Table,
     provenance: Table,
-    history: Sequence[Mapping[str, float | None]],
+    history: Sequence[Mapping[str, Any]],
     images: np.ndarray | ImageFiles | None,
     votes: np.ndarray | None = None,
     files: Sequence[str] = (),
@@ -106,7 +107,7 @@ def _data(
     return data
 
 
-def _curves(history: Sequence[Mapping[str, float | None]]) -> list[charts.Chart]:
+def _curves(history: Sequence[Mapping[str, Any]]) -> list[charts.Chart]:
     """Loss and accuracy over the epochs; none without a history."""
     if not history:
         return []
