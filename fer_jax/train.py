@@ -111,11 +111,7 @@ def train(
     """
     # ---- What is asked for can be done.
     workdir = user_place(workdir, f"the run's folder {workdir}")
-    check_config(config)
-    check_effects(config, data.nbytes)
-    data = as_configured(config, data)
-    if config.eval.test_each_epoch and not len(data.test):
-        raise InputError(f"config.eval.test_each_epoch=True: {data.source} has no test split; set it to False")
+    data = _checked(config, data)
     # Only a new run needs its initial weights.
     resumed_from = resumed_backbones(workdir, config, data)
     backbones, classifier = (
@@ -167,12 +163,10 @@ def train(
             *(f"warning: {notice}" for notice in (*checkpoints.notices, *random_and_frozen(backbones, program.table))),
             _headline(data, backbones, program, workdir),
             *(line for line in (input_line, _class_weights(program), overview) if line),
+            *([_resuming(run, total_steps, changed)] if resumed else []),
         ):
             progress.message(line)
-        if resumed:
-            what_changed = f"; changed (before and now): {'; '.join(changed)}" if changed else ""
-            progress.message(f"resuming after step {run.step} of {total_steps}{what_changed}")
-        else:
+        if not resumed:
             log.write_text("config", f"```\n{to_json(config)}```")
         stopping = stack.enter_context(StopRequests())
 
@@ -235,6 +229,16 @@ def train(
         progress.message(_last_line(run, description, config))
     assert run.best is not None
     return TrainResult(description, run.best, run.history)
+
+
+def _checked(config: ConfigDict, data: Dataset) -> Dataset:
+    """Return the data as the config asks for them, after every check that needs no more than the two."""
+    check_config(config)
+    check_effects(config, data.nbytes)
+    data = as_configured(config, data)
+    if config.eval.test_each_epoch and not len(data.test):
+        raise InputError(f"config.eval.test_each_epoch=True: {data.source} has no test split; set it to False")
+    return data
 
 
 def _write_overviews(workdir: AnyPath, what_trains: str, state: TrainState) -> None:
@@ -401,6 +405,11 @@ def _headline(data: Dataset, backbones: Sequence[InitialBackbone], program: Trai
         f"{networks}, {parameters:,} parameters; {data.source}: {len(data.train):,} training and "
         f"{len(data.validation):,} validation images; {mesh.size} x {device.device_kind}; results in {workdir}"
     )
+
+
+def _resuming(run: RunProgress, total_steps: int, changed: Sequence[str]) -> str:
+    what_changed = f"; changed (before and now): {'; '.join(changed)}" if changed else ""
+    return f"resuming after step {run.step} of {total_steps}{what_changed}"
 
 
 def _class_weights(program: TrainProgram) -> str:
