@@ -112,11 +112,9 @@ def test_colour_becomes_gray_for_a_model_of_gray_images(runs, folder):
     np.testing.assert_array_equal(model.probabilities(images), as_gray)
 
 
-def run_command(name, *arguments, monkeypatch, **replaced):
+def run_command(name, *arguments, monkeypatch):
     module = importlib.import_module(f"fer_jax.commands.{name}")
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
-    for what, stand_in in replaced.items():
-        monkeypatch.setattr(module, what, stand_in)
     module.main()
 
 
@@ -172,9 +170,10 @@ def test_train_command_reads_the_folder_as_its_options_say(folder, repository, t
         given.append(data)
 
     # What the command sets for its process is not to be set for that of the tests.
-    left_alone = dict.fromkeys(("enable_compile_cache", "keep_freed_memory"), lambda: None)
-    replaced = {"train": train, **left_alone}
-    run_command("train", *arguments, *overrides, monkeypatch=monkeypatch, **replaced)
+    monkeypatch.setattr("fer_jax.runtime.compile_cache.enable_compile_cache", lambda: None)
+    monkeypatch.setattr("fer_jax.runtime.malloc.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("fer_jax.train.train", train)
+    run_command("train", *arguments, *overrides, monkeypatch=monkeypatch)
     assert isinstance(given[0].train.images, ImageFiles)
     assert given[0].image_shape == (40, 40, 3)
     assert given[0].class_names == NAMES

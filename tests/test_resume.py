@@ -270,7 +270,8 @@ def test_results_do_not_depend_on_what_may_change(
     result = train(config, faces, tmp_path)
     ours, theirs = (read_checkpoint(run / "checkpoints" / "last", "model") for run in (tmp_path, whole_run[0]))
     for path, leaf in theirs.items():
-        np.testing.assert_allclose(ours[path], leaf, rtol=1e-3, atol=1e-5, err_msg=path)
+        # Means of channels that are zero but for rounding, of 1e-5, differ by as much as themselves.
+        np.testing.assert_allclose(ours[path], leaf, rtol=1e-3, atol=1e-4, err_msg=path)
     for entry, expected in zip(result.history, whole_run[1].history, strict=True):
         assert entry.train_loss == pytest.approx(expected.train_loss, rel=1e-4)
         assert entry.validation_loss == pytest.approx(expected.validation_loss, rel=1e-4)
