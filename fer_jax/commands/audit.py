@@ -17,7 +17,6 @@ import argparse
 import json
 import logging
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,9 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     data = load(args.data, validation_fraction=args.validation_fraction, seed=args.seed, folder=folder)
     try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=args.out):
-            pass
+        files.try_writing(args.out)
     except OSError as error:
         raise InputError(f"--out {args.out}: cannot be written: {error.strerror or error}") from error
     start = time.monotonic()

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from fer_jax.errors import InputError
 from fer_jax.evaluation.data_for_model import data_for
 from fer_jax.inference.model import TrainedModel
 from fer_jax.storage.bucket import AnyPath, BucketPath
-from fer_jax.storage.files import replace_file, write_text
+from fer_jax.storage.files import replace_file, try_writing, write_text
 
 SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
 """The formats, and what the names of their files end in."""
@@ -39,9 +38,7 @@ def check_request(kind: str, out: AnyPath, storage: str) -> None:
     if isinstance(out, BucketPath):
         return
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
+        try_writing(out.parent)
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written ({error.strerror or error})") from error
 

@@ -34,6 +34,16 @@ def replace_file(path: str | os.PathLike | BucketPath) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def try_writing(folder: Path) -> None:
+    """Make `folder` where it is missing, and write a file there that vanishes at once; raise `OSError` if it cannot be.
+
+    For commands that write at the end of long work, before it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def write_text(path: str | os.PathLike | BucketPath, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     if isinstance(path, BucketPath):
