@@ -51,6 +51,23 @@ TINY = BackboneSpec(
 MINI = dataclasses.replace(TINY, name="mini", stages=TINY.stages[:2], top_channels=16, activation="relu6")
 """What a hybrid with `TINY` takes beside it."""
 
+TRAIN_ARGUMENTS = (
+    "--config=configs/quickstart.py",
+    "--config.model.backbones=('tiny',)",
+    "--config.model.hidden_units=(16,)",
+    "--config.model.input_size=32",
+    # Everything that draws random numbers or keeps statistics, and all that a state can hold.
+    "--config.model.drop_path=0.2",
+    "--config.model.dropout=0.2",
+    "--config.train.ema_decay=0.9",
+    "--config.train.batch_size=16",
+    "--config.train.log_every_steps=3",
+    "--config.augment.rotation_range=10.0",
+    "--config.augment.width_shift_range=0.1",
+    "--data=synthetic:64",
+)
+"""Arguments of `tests/tiny_train.py` but for the folder: four steps an epoch, from the root of the repository."""
+
 
 @contextlib.contextmanager
 def registered(*specs: BackboneSpec) -> Iterator[None]:

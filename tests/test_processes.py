@@ -15,23 +15,7 @@ import numpy as np
 import pytest
 
 from fer_jax.runs.metrics_log import read_metrics
-from fer_jax.testing import without_times
-
-ARGUMENTS = [
-    "--config=configs/quickstart.py",
-    "--config.model.backbones=('tiny',)",
-    "--config.model.hidden_units=(16,)",
-    "--config.model.input_size=32",
-    # Everything that draws random numbers or keeps statistics, and all that a state can hold.
-    "--config.model.drop_path=0.2",
-    "--config.model.dropout=0.2",
-    "--config.train.ema_decay=0.9",
-    "--config.train.batch_size=16",
-    "--config.train.log_every_steps=3",
-    "--config.augment.rotation_range=10.0",
-    "--config.augment.width_shift_range=0.1",
-    "--data=synthetic:64",
-]
+from fer_jax.testing import TRAIN_ARGUMENTS, without_times
 
 
 class Training:
@@ -41,7 +25,7 @@ class Training:
 
     def __init__(self, repository, workdir, *arguments, devices=1):
         self._log = workdir.with_suffix(f".{time.monotonic_ns()}.log")
-        command = [sys.executable, "tests/tiny_train.py", *ARGUMENTS, f"--workdir={workdir}", *arguments]
+        command = [sys.executable, "tests/tiny_train.py", *TRAIN_ARGUMENTS, f"--workdir={workdir}", *arguments]
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         with self._log.open("w") as file:
             self.process = subprocess.Popen(
@@ -287,7 +271,7 @@ def test_full_disk_is_one_line_and_status_2(repository, tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting a small file system is not allowed here")
     try:
-        arguments = [*ARGUMENTS, f"--workdir={disk / 'run'}", "--config.train.epochs=20"]
+        arguments = [*TRAIN_ARGUMENTS, f"--workdir={disk / 'run'}", "--config.train.epochs=20"]
         result = subprocess.run(
             [sys.executable, "tests/tiny_train.py", *arguments], cwd=repository, capture_output=True, text=True
         )

@@ -11,22 +11,9 @@ import time
 import pytest
 
 from fer_jax.storage.bucket import download_folder
+from fer_jax.testing import TRAIN_ARGUMENTS
 
 pytestmark = pytest.mark.slow
-
-ARGUMENTS = [
-    "--config=configs/quickstart.py",
-    "--config.model.backbones=('tiny',)",
-    "--config.model.hidden_units=(16,)",
-    "--config.model.input_size=32",
-    "--config.model.drop_path=0.2",
-    "--config.model.dropout=0.2",
-    "--config.train.ema_decay=0.9",
-    "--config.train.batch_size=16",
-    "--config.train.log_every_steps=3",
-    "--config.augment.rotation_range=10.0",
-    "--data=synthetic:64",
-]
 
 
 @pytest.fixture
@@ -39,7 +26,7 @@ def start(server, repository, tmp_path):
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         with log.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, "tests/tiny_train.py", *ARGUMENTS, f"--workdir={workdir}", *arguments],
+                [sys.executable, "tests/tiny_train.py", *TRAIN_ARGUMENTS, f"--workdir={workdir}", *arguments],
                 cwd=repository,
                 stdout=file,
                 stderr=subprocess.STDOUT,
