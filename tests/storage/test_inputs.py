@@ -1,6 +1,7 @@
 """What commands read from a bucket and write into one, beside the folder of a run."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -18,7 +19,9 @@ from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runs.warm_start import starting_backbones
 from fer_jax.runtime.user_path import input_path
+from fer_jax.storage import copies
 from fer_jax.storage.bucket import upload_folder
+from fer_jax.storage.copies import local_copy
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +112,28 @@ def test_evaluation_and_curves(server, bucket_run, csv, monkeypatch, capsys):
     compare_runs.main()
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "| epoch 3 |" in (out / "curves.md").read_text()
+
+
+def test_copies_beyond_a_size_are_removed_the_longest_unused_first(server, tmp_path, monkeypatch):
+    """Not those that a process has asked for, and what was torn off only when it is old."""
+    monkeypatch.setenv("FER_JAX_BUCKET_COPIES", "0.000003")  # 3,000 bytes
+    folder, cache = server.folder(), default_cache_dir() / "buckets"
+    places = [folder / f"{number}.csv" for number in range(5)]
+    for place in places:
+        place.write_bytes(b"x" * 1000)
+    first = [local_copy(place) for place in places[:4]]
+    assert all(copy.exists() for copy in first)  # this process may still read them
+    copies._held.clear()  # as other processes, which have ended
+    for age, copy in enumerate(first):
+        os.utime(copy.parent, (age, age))
+    (cache / ".copying_old").mkdir()
+    (cache / ".copying_new").mkdir()
+    os.utime(cache / ".copying_old", (0, 0))
+    assert local_copy(places[0]) == first[0]  # used again
+    newest = local_copy(places[4])
+    assert [copy.exists() for copy in (*first, newest)] == [True, False, False, True, True]
+    assert sorted(path.name for path in cache.iterdir() if path.name.startswith(".")) == [".copying_new"]
+    assert local_copy(places[1]).read_bytes() == b"x" * 1000  # copied again
+    monkeypatch.setenv("FER_JAX_BUCKET_COPIES", "much")
+    with pytest.raises(InputError, match=r"^FER_JAX_BUCKET_COPIES=much: expected a number of gigabytes"):
+        local_copy(places[1])
