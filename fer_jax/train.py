@@ -28,7 +28,6 @@ from fer_jax.runs.checkpoint import Checkpoints
 from fer_jax.runs.folder import add_notice, describe, open_run_folder, resumed_backbones, write_overviews
 from fer_jax.runs.metrics_log import MetricsLog
 from fer_jax.runs.record import CheckpointRecord, EpochResult, RunDescription, TrainResult, as_json
-from fer_jax.runs.warm_start import StartingPoint, random_and_frozen, starting_point
 from fer_jax.runtime import processes
 from fer_jax.runtime.jax_environment import usual_numerics
 from fer_jax.runtime.preemption import Preempted, StopRequests
@@ -45,6 +44,7 @@ from fer_jax.training.nan_guard import all_finite, first_not_finite
 from fer_jax.training.program import DataShape, TrainProgram
 from fer_jax.training.state import TrainState
 from fer_jax.training.step import TrainMetrics, cross_entropy
+from fer_jax.warm_start import StartingPoint, random_and_frozen, starting_point
 
 
 @dataclasses.dataclass

@@ -27,9 +27,9 @@ RUN = {
     ),
     "init_from": Key(
         None,
-        none_or(str, "the folder of a run or of a checkpoint", bool),
-        "The run or checkpoint of the same network that a new run starts from whole, with its classifier, in place "
-        "of `init`: its best epoch, or RUN/checkpoints/last.",
+        none_or(str, "the folder of a run or of a checkpoint, a model's file, or zoo:NAME", bool),
+        "The trained model of the same network that a new run starts from whole, with its classifier, in place of "
+        "`init`: a run (its best epoch), RUN/checkpoints/last, a model's file, or a shipped one as zoo:NAME.",
         kind=str,
     ),
 }
@@ -37,8 +37,8 @@ RUN = {
 BACKBONE_CHECKPOINTS = {
     name: Key(
         None,
-        none_or(str, "the folder of a run or of a checkpoint", bool),
-        f"The run or checkpoint that {name} starts from in place of `init`.",
+        none_or(str, "the folder of a run or of a checkpoint, a model's file, or zoo:NAME", bool),
+        f"The run, checkpoint, model's file or zoo:NAME that {name} starts from in place of `init`.",
         kind=str,
     )
     for name in BACKBONES

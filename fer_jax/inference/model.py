@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,14 +23,10 @@ from fer_jax.models.build import model_spec
 from fer_jax.runs.temperature import StoredTemperature, read_temperature, store_temperature
 from fer_jax.runtime import sharding as meshes
 from fer_jax.runtime.jax_environment import usual_numerics
-from fer_jax.runtime.user_path import input_path, user_place
 from fer_jax.storage.bucket import BucketPath
 from fer_jax.training.state import model_definition
-from fer_jax.zoo import shipped
-from fer_jax.zoo.model_file import ModelFile, read_model_file
-
-if TYPE_CHECKING:
-    from fer_jax.runs.checkpoint import SavedModel
+from fer_jax.zoo.model_file import ModelFile
+from fer_jax.zoo.saved import open_saved
 
 Images = np.ndarray | ImageFiles | Image.Image | str | os.PathLike | Sequence
 """What a model takes, see `fer_jax.inference.given_images`."""
@@ -218,26 +214,6 @@ class TrainedModel:
             padding = [(0, padded_number(len(batch), most) - len(batch))] + [(0, 0)] * (batch.ndim - 1)
             rows.append(function(np.pad(batch, padding))[: len(batch)])
         return np.concatenate(rows)
-
-
-def open_saved(path: str | Path | BucketPath) -> "SavedModel | ModelFile":
-    """Open what `path` names: a run's folder or a checkpoint in it, a shipped model as `zoo:NAME`, or a model's file.
-
-    Raises `InputError` if there is no such model, or if it is damaged.
-    """
-    if str(path).startswith(shipped.PREFIX):
-        return read_model_file(shipped.shipped_file(str(path)))
-    expected = "expected a run's folder, a .safetensors file, or zoo:NAME"
-    place = user_place(path, f"{path}:", f"; {expected}")
-    if place.suffix == ".safetensors":
-        return read_model_file(input_path(place, f"{path}:"))
-    if place.is_file():
-        use = " (an exported file is for fer-jax predict)" if place.suffix in (".onnx", ".stablehlo") else ""
-        raise InputError(f"{place}: is a file; {expected}{use}")
-    # Orbax takes a second to import: a model in one file does without.
-    from fer_jax.runs.checkpoint import find_model
-
-    return find_model(path)
 
 
 def load(path: str | Path) -> TrainedModel:

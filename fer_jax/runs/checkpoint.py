@@ -249,6 +249,11 @@ class SavedModel:
     _files: CheckpointFolder
 
     @property
+    def name(self) -> str:
+        """The checkpoint, for messages and records."""
+        return f"checkpoint {self.folder / str(self.step)}"
+
+    @property
     def epoch(self) -> int:
         """The whole epochs done."""
         return self.record.epoch

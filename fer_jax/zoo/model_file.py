@@ -54,6 +54,11 @@ class ModelFile:
     storage: str
     arrays: dict[str, np.ndarray] = dataclasses.field(repr=False)
 
+    @property
+    def name(self) -> str:
+        """The model, for messages and records, without its folder, which means nothing elsewhere."""
+        return f"file {self.path.name}"
+
     def run_history(self) -> list[dict]:
         """Return the epochs of the run up to this model."""
         return [as_json(entry) for entry in self.record.history]

@@ -17,11 +17,11 @@ from fer_jax.data.sources import load
 from fer_jax.errors import InputError
 from fer_jax.pretrained.initial import initial_backbones
 from fer_jax.runs.checkpoint import find_model
-from fer_jax.runs.warm_start import starting_backbones
 from fer_jax.runtime.user_path import input_path
 from fer_jax.storage import copies
 from fer_jax.storage.bucket import upload_folder
 from fer_jax.storage.copies import local_copy
+from fer_jax.warm_start import starting_backbones
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What a new run starts from: single backbones or a whole model of an earlier run of one's own, or `config.init`."""
+"""What a new run starts from: single backbones or a whole model, of a run or a shipped one, or `config.init`."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,9 +11,11 @@ from fer_jax.errors import InputError, shown
 from fer_jax.models.build import model_spec
 from fer_jax.params.trainable import TrainableTable
 from fer_jax.pretrained.initial import SCRATCH, InitialBackbone, initial_backbones
-from fer_jax.runs.checkpoint import SavedModel, find_model
+from fer_jax.runs.checkpoint import SavedModel
 from fer_jax.runs.record import BackboneRecord
 from fer_jax.training.state import model_definition
+from fer_jax.zoo.model_file import ModelFile
+from fer_jax.zoo.saved import open_saved
 
 
 class StartingPoint(NamedTuple):
@@ -26,7 +28,7 @@ class StartingPoint(NamedTuple):
 def starting_point(config: ConfigDict, data_fingerprint: str, class_names: Sequence[str]) -> StartingPoint:
     """The whole model of `config.init_from` if that is given, or else `starting_backbones` and a fresh classifier.
 
-    A whole model is what `find_model` finds, averaged where its run averaged; the images may have another size.
+    A whole model is what `open_saved` finds, averaged where its run averaged; the images may have another size.
     `class_names` are those of this run's data.
 
     Raises `InputError` as `starting_backbones` does, and if the checkpoint of `config.init_from` is missing, damaged or
@@ -41,7 +43,7 @@ def starting_point(config: ConfigDict, data_fingerprint: str, class_names: Seque
             "one of the two out"
         )
     try:
-        saved = find_model(config.init_from)
+        saved = open_saved(config.init_from)
         description = saved.record.description
         trained_config = description.parsed_config()
         names = tuple(backbone.name for backbone in description.backbones)
@@ -75,7 +77,7 @@ def starting_point(config: ConfigDict, data_fingerprint: str, class_names: Seque
 def starting_backbones(config: ConfigDict, data_fingerprint: str) -> tuple[InitialBackbone, ...]:
     """The backbones of `config.model.backbones`, each from its checkpoint if it has one, else as `config.init` says.
 
-    `config.init=checkpoints` says that each has one. A checkpoint is what `find_model` finds, its best epoch for a
+    `config.init=checkpoints` says that each has one. A checkpoint is what `open_saved` finds, its best epoch for a
     run's folder; only the backbone is taken from it, with the padding, epsilon and preprocessing that it was trained
     with. `data_fingerprint` is that of this run's data: if the checkpoint was trained on other data, among them may be
     images that this run validates or tests on, and its origin says so.
@@ -121,7 +123,7 @@ def random_and_frozen(backbones: Sequence[InitialBackbone], table: TrainableTabl
 def _from_checkpoint(name: str, place: str, config: ConfigDict, data_fingerprint: str) -> InitialBackbone:
     key = f"config.backbone_checkpoints.{name}={place}"
     try:
-        saved = find_model(place)
+        saved = open_saved(place)
         variants = {backbone.name: backbone for backbone in saved.record.description.backbones}
         trained_config = saved.record.description.parsed_config()
         if name not in variants:
@@ -143,7 +145,9 @@ def _from_checkpoint(name: str, place: str, config: ConfigDict, data_fingerprint
     )
 
 
-def _restore(saved: SavedModel, config: ConfigDict, variants: Mapping[str, BackboneRecord]) -> tuple[dict, dict]:
+def _restore(
+    saved: SavedModel | ModelFile, config: ConfigDict, variants: Mapping[str, BackboneRecord]
+) -> tuple[dict, dict]:
     """All parameters and statistics of the checkpoint, as NumPy arrays."""
     specs = [variant.spec for variant in variants.values()]
     spec = model_spec(config, specs, len(saved.record.description.class_names))
@@ -152,15 +156,15 @@ def _restore(saved: SavedModel, config: ConfigDict, variants: Mapping[str, Backb
     return jax.tree.map(np.asarray, saved.restore(*model))
 
 
-def _origin(saved: SavedModel, variant: BackboneRecord, data_fingerprint: str) -> str:
+def _origin(saved: SavedModel | ModelFile, variant: BackboneRecord, data_fingerprint: str) -> str:
     description = saved.record.description
     fingerprint = description.data.fingerprint
-    evaluated = [entry for entry in saved.record.history if entry.step == saved.step]
+    evaluated = [entry for entry in saved.record.history if entry.step == saved.record.step]
     accuracy = "not evaluated"
     if evaluated:
         accuracy = f"{100 * evaluated[0].validation_accuracy:.2f} %"
     origin = (
-        f"checkpoint {saved.folder / str(saved.step)}, {accuracy} on "
+        f"{saved.name}, {accuracy} on "
         f"{description.split_roles[description.selected_on]} of data {fingerprint[:12]}, "
         f"itself from {variant.initial_weights}"
     )

@@ -8,13 +8,16 @@ import pytest
 
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.errors import InputError
+from fer_jax.inference.model import TrainedModel
 from fer_jax.params.trainable import resolve
 from fer_jax.pretrained.initial import InitialBackbone
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runs.record import as_json, decode_record
-from fer_jax.runs.warm_start import random_and_frozen, starting_backbones, starting_point
 from fer_jax.train import train
 from fer_jax.training.program import TrainProgram
+from fer_jax.warm_start import random_and_frozen, starting_backbones, starting_point
+from fer_jax.zoo.model_file import write_model_file
+from fer_jax.zoo.storage import Storage
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +89,14 @@ def test_other_data_are_pointed_out(run, make_tiny_config):
 
 def test_variant_is_that_of_the_checkpoint(run, make_tiny_config, tiny_backbone, monkeypatch):
     """The published preprocessing and padding of a backbone are not those of weights from elsewhere."""
-    import fer_jax.runs.warm_start as module
+    import fer_jax.warm_start as module
 
     other = dataclasses.replace(tiny_backbone, padding="symmetric", batch_norm_epsilon=1e-5)
     saved = find_model(run[0])
     content = as_json(saved.record)
     content["description"]["backbones"] = [{**content["description"]["backbones"][0], **other.variant()}]
     changed = dataclasses.replace(saved, record=decode_record(content, "the record"))
-    monkeypatch.setattr(module, "find_model", lambda path: changed)
+    monkeypatch.setattr(module, "open_saved", lambda path: changed)
     (tiny,) = starting_backbones(with_checkpoints(make_tiny_config(), tiny=str(run[0])), "")
     assert tiny.spec == other
 
@@ -144,6 +147,30 @@ def test_new_run_starts_from_a_whole_model(run, make_tiny_config, data, read_che
     assert starting_point(config, "", data.class_names).classifier is not None
 
 
+def test_new_run_starts_from_the_file_of_a_model(run, make_tiny_config, data, tmp_path):
+    model = TrainedModel(run[0])
+    file = tmp_path / "tiny.safetensors"
+    write_model_file(
+        file,
+        *model.weights(),
+        record=model.record,
+        storage=Storage("float32", "float32"),
+        temperature=None,
+        provenance={},
+    )
+    config = make_tiny_config()
+    config.init_from = str(file)
+    found = starting_point(config, data.fingerprint(), data.class_names)
+    config.init_from = str(run[0])
+    expected = starting_point(config, data.fingerprint(), data.class_names)
+    jax.tree.map(np.testing.assert_array_equal, found.classifier, expected.classifier)
+    jax.tree.map(np.testing.assert_array_equal, found.backbones[0].params, expected.backbones[0].params)
+    jax.tree.map(np.testing.assert_array_equal, found.backbones[0].batch_stats, expected.backbones[0].batch_stats)
+    assert found.backbones[0].origin.startswith("whole model of file tiny.safetensors, ")
+    (tiny,) = starting_backbones(with_checkpoints(make_tiny_config(), tiny=str(file)), "")
+    assert tiny.origin.startswith("file tiny.safetensors, ")
+
+
 def test_whole_model_of_another_form_is_refused(run, make_tiny_config, data, tmp_path):
     def refuses(message, classes=data.class_names, **values):
         config = make_tiny_config()
@@ -157,6 +184,7 @@ def test_whole_model_of_another_form_is_refused(run, make_tiny_config, data, tmp
     refuses("pooling 'avg', expected 'max'", changed={"model.pooling": "max"})
     refuses("the classes .*, expected .'a', 'b'.", classes=("a", "b"))
     refuses("no such folder", changed={"init_from": str(tmp_path / "nowhere")})
+    refuses("zoo:nowhere: no such model, expected one of zoo:", changed={"init_from": "zoo:nowhere"})
     refuses(r"backbone_checkpoints\.tiny would have no effect", tiny=str(run[0]))
 
 
