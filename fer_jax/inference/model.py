@@ -18,7 +18,7 @@ from fer_jax.errors import InputError, nearest
 from fer_jax.inference.explanation import class_activation
 from fer_jax.inference.given_images import given_images
 from fer_jax.inference.predictor import Predictor, image_features, predict_images
-from fer_jax.inference.temperature import tempered
+from fer_jax.inference.temperature import softmax, tempered
 from fer_jax.models.build import model_spec
 from fer_jax.runs.temperature import StoredTemperature, read_temperature, store_temperature
 from fer_jax.runtime import sharding as meshes
@@ -181,7 +181,7 @@ class TrainedModel:
             batch = self._on_devices(images)
         logits = self._predictor()(self._params, self._batch_stats, batch)
         assert logits is not None  # nothing asks it to stop
-        return np.asarray(jax.nn.softmax(logits, axis=-1))
+        return softmax(logits)
 
     def _predictor(self) -> Predictor:
         """The predictor by `config.eval`, which is kept: images of one number are compiled for once."""

@@ -15,6 +15,13 @@ TEMPERATURES = (0.2, 10.0)
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the probabilities float32 [n, classes] of logits [n, classes], computed in their precision."""
+    # By NumPy: JAX would first compile it for each number of images.
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Return softmax(log(probabilities) / temperature) as float32 [n, classes], each row summing to 1.
 
@@ -23,9 +30,7 @@ def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """
     if not temperature > 0:
         raise ValueError(f"temperature: expected a positive number, found {temperature}")
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST)) / temperature
-    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+    return softmax(np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST)) / temperature)
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fer_jax.models.initialisation import ones, zeros
+
 ACTIVATIONS: dict[str | None, Callable[[jax.Array], jax.Array]] = {
     None: lambda x: x,
     "relu6": jax.nn.relu6,
@@ -21,7 +23,23 @@ ACTIVATIONS: dict[str | None, Callable[[jax.Array], jax.Array]] = {
 _AXES = (0, 1, 2)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@functools.partial(jax.jit, static_argnums=(5, 6))
+def norm_by_statistics(
+    x: jax.Array,
+    mean: jax.Array,
+    variance: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    epsilon: float,
+    activation: str | None,
+) -> jax.Array:
+    """Normalise `x` [n, h, w, c] by statistics of its channels, in float32, and apply an activation, in its dtype."""
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    y = _affine(x.astype(_precise(x.dtype)), mean, inverse, scale, bias)
+    return ACTIVATIONS[activation](y).astype(x.dtype)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
 def norm_by_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, activation: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -31,6 +49,11 @@ def norm_by_batch(
       The result in the dtype of `x`, and the mean and the (biased) variance of each channel, float32 [c]. No gradient
       flows through the statistics.
     """
+    return _norm_by_batch(x, scale, bias, epsilon, activation)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _norm_by_batch(x, scale, bias, epsilon, activation):
     outputs, _ = _forward(x, scale, bias, epsilon, activation)
     return outputs
 
@@ -59,7 +82,7 @@ def _backward(epsilon, activation, residuals, cotangents):
     return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(bias.dtype)
 
 
-norm_by_batch.defvjp(_forward, _backward)
+_norm_by_batch.defvjp(_forward, _backward)
 
 
 def _sum_of_channels(x):
@@ -83,7 +106,7 @@ def _affine(x32, mean, inverse, scale, bias):
     return (x32 - mean) * (inverse * scale) + bias
 
 
-class BatchNorm(nnx.BatchNorm):
+class BatchNorm(nnx.Module):
     """Batch normalisation over (batch, height, width), computed in float32 whatever the dtype of its input.
 
     Under a mesh the batch is the global one. `momentum` is the decay of the running statistics, as in Keras. A `frozen`
@@ -93,20 +116,21 @@ class BatchNorm(nnx.BatchNorm):
     frozen = False
 
     def __init__(self, channels: int, *, momentum: float, epsilon: float, rngs: nnx.Rngs):
-        super().__init__(channels, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, rngs=rngs)
+        shape = (channels,)
+        # A key for each, as `nnx.BatchNorm` takes them: they decide the keys of the layers after it.
+        self.scale = nnx.Param(ones(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(zeros(key := rngs.params(), shape, jnp.float32))
+        self.mean = nnx.BatchStat(zeros(key, shape, jnp.float32))
+        self.var = nnx.BatchStat(ones(key, shape, jnp.float32))
+        self.momentum = momentum
+        self.epsilon = epsilon
 
-    def __call__(  # type: ignore[override]  # normalisation and activation are one function with one derivative
-        self, x: jax.Array, activation: str | None = None, *, train: bool
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, activation: str | None = None, *, train: bool) -> jax.Array:
         """Normalise `x` [n, h, w, c] and apply one of `ACTIVATIONS`; the result has the dtype of `x`."""
-        assert self.scale is not None
-        assert self.bias is not None
         scale, bias = self.scale[...], self.bias[...]
         if train and not self.frozen:
             y, mean, variance = norm_by_batch(x, scale, bias, self.epsilon, activation)
             for running, batch in ((self.mean, mean), (self.var, variance)):
                 running[...] = self.momentum * running[...] + (1 - self.momentum) * batch
             return y
-        inverse = jax.lax.rsqrt(self.var[...] + self.epsilon)
-        y = _affine(x.astype(_precise(x.dtype)), self.mean[...], inverse, scale, bias)
-        return ACTIVATIONS[activation](y).astype(x.dtype)
+        return norm_by_statistics(x, self.mean[...], self.var[...], scale, bias, self.epsilon, activation)

@@ -7,12 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx, traverse_util
+from flax import nnx
 
 from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.models.backbone import Backbone, BackboneOptions, BackboneSpec
 from fer_jax.models.efficientnet import EFFICIENTNET_B0, EFFICIENTNET_LITE0
+from fer_jax.models.initialisation import shaped, zeros
 from fer_jax.models.mobilenet import MOBILENET_V2
+from fer_jax.params.tree import leaves_by_path
 
 BACKBONES = {spec.name: spec for spec in (EFFICIENTNET_B0, EFFICIENTNET_LITE0, MOBILENET_V2)}
 """The backbones, by their names in configs."""
@@ -68,7 +70,8 @@ class Classifier(nnx.Module):
 
     def __init__(self, spec: FerNetSpec, *, rngs: nnx.Rngs):
         # The Keras default of a Dense layer, which the paper used.
-        init: dict[str, Any] = {"kernel_init": jax.nn.initializers.glorot_uniform(), "rngs": rngs}
+        kernel_init = shaped(jax.nn.initializers.glorot_uniform())
+        init: dict[str, Any] = {"kernel_init": kernel_init, "bias_init": zeros, "rngs": rngs}
         widths = (spec.num_features, *spec.hidden_units)
         self.hidden = nnx.List(
             [
@@ -119,7 +122,7 @@ def freeze_modules(model: FerNet, is_frozen: Callable[[tuple[Any, ...]], bool]) 
     block of which only a part is frozen, the frozen batch normalisations use their running statistics, and the block
     may still be dropped.
     """
+    training = [path for path in leaves_by_path(nnx.to_pure_dict(nnx.state(model, nnx.Param))) if not is_frozen(path)]
     for module_path, module in nnx.iter_modules(model):
         if hasattr(module, "frozen"):
-            paths = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
-            module.frozen = all(is_frozen((*module_path, *path)) for path in paths)
+            module.frozen = not any(path[: len(module_path)] == module_path for path in training)

@@ -8,10 +8,11 @@ from flax import nnx
 
 from fer_jax.models.convolutions.dense import conv, pointwise_conv
 from fer_jax.models.convolutions.depthwise import padding_amounts
+from fer_jax.models.initialisation import shaped, zeros
 
 # He et al. 2015 over the outputs, truncated: the published initialisation of EfficientNet, and torchvision's of
 # MobileNetV2 but for the truncation.
-_conv_init = jax.nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+_conv_init = shaped(jax.nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal"))
 
 
 class Conv(nnx.Module):
@@ -46,7 +47,7 @@ class SqueezeExcite(nnx.Module):
     """Scales each channel by a gate computed from the mean of all channels (Hu et al. 2018)."""
 
     def __init__(self, channels: int, reduced: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        init: dict[str, Any] = {"kernel_init": _conv_init, "dtype": dtype, "rngs": rngs}
+        init: dict[str, Any] = {"kernel_init": _conv_init, "bias_init": zeros, "dtype": dtype, "rngs": rngs}
         self.reduce = nnx.Linear(channels, reduced, **init)
         self.expand = nnx.Linear(reduced, channels, **init)
 

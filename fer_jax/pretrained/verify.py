@@ -11,6 +11,7 @@ from PIL import Image
 
 from fer_jax.errors import InputError
 from fer_jax.models.backbone import Backbone, BackboneOptions
+from fer_jax.models.initialisation import NoKeys
 from fer_jax.pretrained.weights import IMAGENET_CLASSES, Weights
 
 _INPUT_SIZE = 224
@@ -19,7 +20,7 @@ _RESIZED = 256
 
 def load_backbone(weights: Weights, **options) -> Backbone:
     """Return the module with these weights; `options` are those of `BackboneOptions`."""
-    module = nnx.eval_shape(lambda: Backbone(weights.spec, BackboneOptions(**options), rngs=nnx.Rngs(0)))
+    module = Backbone(weights.spec, BackboneOptions(**options), rngs=NoKeys())  # type: ignore[arg-type]  # all it uses
     graphdef, *_ = nnx.split(module, nnx.Param, nnx.BatchStat)
     return nnx.merge(graphdef, nnx.State(weights.params), nnx.State(weights.batch_stats))
 

@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 
 from fer_jax.models.fernet import FerNet, FerNetSpec, freeze_modules
+from fer_jax.models.initialisation import NoKeys
 from fer_jax.params.tree import Path, leaves_by_path, overlay, select, select_like
 from fer_jax.runtime.sharding import place
 
@@ -58,16 +59,6 @@ def split_model(model: FerNet) -> tuple[nnx.GraphDef, dict, dict]:
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
 
 
-class _OneKey:
-    """Stands for `nnx.Rngs` where only shapes are wanted: three quarters of their time would go into its counters."""
-
-    def __init__(self):
-        self._key = jax.random.key(0)
-
-    def params(self) -> jax.Array:
-        return self._key
-
-
 def model_definition(
     spec: FerNetSpec, sharding: jax.sharding.Sharding, trains: Callable[[Path], bool] = lambda path: True
 ) -> tuple[nnx.GraphDef, dict, dict]:
@@ -76,7 +67,7 @@ def model_definition(
     The definition is that of a model whose parameters train where `trains` says so of their path, in training mode
     (see `freeze_modules`); in evaluation it is the same for all.
     """
-    model = nnx.eval_shape(lambda: FerNet(spec, rngs=_OneKey()))  # type: ignore[arg-type]  # all of it that is used
+    model = FerNet(spec, rngs=NoKeys())  # type: ignore[arg-type]  # all of it that is used
     freeze_modules(model, lambda path: not trains(path))
     graphdef, params, batch_stats = split_model(model)
 

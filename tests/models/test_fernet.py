@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from fer_jax.models.backbone import Backbone, BackboneOptions
 from fer_jax.models.efficientnet import EFFICIENTNET_B0
 from fer_jax.models.fernet import FerNet, FerNetSpec, freeze_modules
+from fer_jax.models.initialisation import NoKeys
 from fer_jax.models.mobilenet import MOBILENET_V2
 from fer_jax.models.summary import layer_table
 from fer_jax.training.state import split_model
@@ -23,7 +24,7 @@ def size(module, kind):
 
 def shapes(spec, input_size=200):
     """A backbone of shapes and the shapes of its outputs for one image."""
-    backbone = nnx.eval_shape(lambda: Backbone(spec, BackboneOptions(), rngs=nnx.Rngs(0)))
+    backbone = Backbone(spec, BackboneOptions(), rngs=NoKeys())
     graphdef, state = nnx.split(backbone)
     image = jax.ShapeDtypeStruct((1, input_size, input_size), jnp.float32)
     outputs = jax.eval_shape(lambda state, image: nnx.merge(graphdef, state).stages(image), state, image)
@@ -73,7 +74,7 @@ def test_mobilenet_adds_where_keras_adds_and_drops_no_path():
 def test_classifier_takes_the_features_of_all_backbones(backbones, pooling, features):
     spec = FerNetSpec(backbones, pooling=pooling)
     assert spec.num_features == features
-    model = nnx.eval_shape(lambda: FerNet(spec, rngs=nnx.Rngs(0)))
+    model = FerNet(spec, rngs=NoKeys())
     first, second = model.classifier.hidden
     assert first.kernel.shape == (features, 4096)
     assert second.kernel.shape == (4096, 1024)
@@ -87,6 +88,14 @@ def test_classifier_takes_the_features_of_all_backbones(backbones, pooling, feat
 @pytest.fixture(scope="module")
 def tiny_model(tiny_backbone):
     return FerNet(FerNetSpec((tiny_backbone,), input_size=32, hidden_units=(16,)), rngs=nnx.Rngs(0))
+
+
+def test_without_keys_a_network_has_the_shapes_that_it_has_with_them(tiny_model, tiny_backbone):
+    without = FerNet(FerNetSpec((tiny_backbone,), input_size=32, hidden_units=(16,)), rngs=NoKeys())
+    (graphdef, state), (expected_graphdef, expected) = nnx.split(without), nnx.split(tiny_model)
+    assert graphdef == expected_graphdef
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(state))
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(lambda a: (a.shape, a.dtype), expected)
 
 
 def images(n=8):

@@ -17,14 +17,19 @@ from jax import lax
 from fer_jax.models.convolutions.windows import Pads, taps
 
 
-@jax.custom_vjp
+@jax.jit
 def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return the matrix product of `x` [..., inputs] and `kernel` [inputs, outputs], both of one dtype."""
+    return _pointwise(x, kernel)
+
+
+@jax.custom_vjp
+def _pointwise(x, kernel):
     return jnp.matmul(x, kernel)
 
 
 def _pointwise_forward(x, kernel):
-    return pointwise_conv(x, kernel), (x, kernel)
+    return _pointwise(x, kernel), (x, kernel)
 
 
 def _pointwise_backward(residuals, gradient):
@@ -32,7 +37,7 @@ def _pointwise_backward(residuals, gradient):
     return jnp.matmul(gradient, kernel.T), _sum_of_outer_products(x, gradient)
 
 
-pointwise_conv.defvjp(_pointwise_forward, _pointwise_backward)
+_pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def _sum_of_outer_products(x, gradient):

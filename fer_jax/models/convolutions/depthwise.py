@@ -15,6 +15,7 @@ from flax import nnx
 from jax import lax
 
 from fer_jax.models.convolutions import shift_and_add
+from fer_jax.models.initialisation import shaped
 
 LOWERINGS = ("native", "shift_and_add")
 """XLA's grouped convolution, and the sum of shifted images of `fer_jax.models.convolutions.shift_and_add`."""
@@ -66,6 +67,7 @@ def padding_amounts(padding: str, size: int, kernel: int, stride: int) -> tuple[
     return total // 2, total - total // 2
 
 
+@functools.partial(jax.jit, static_argnames=("stride", "padding", "lowering"))
 def depthwise_conv(x: jax.Array, kernel: jax.Array, *, stride: int, padding: str, lowering: str = "auto") -> jax.Array:
     """Convolve each channel with its own kernel.
 
@@ -154,7 +156,7 @@ class DepthwiseConv(nnx.Module):
         lowering: str,
         rngs: nnx.Rngs,
     ):
-        init = jax.nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+        init = shaped(jax.nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"))
         self.kernel = nnx.Param(init(rngs.params(), (kernel_size, kernel_size, 1, channels), jnp.float32))
         self.stride = stride
         self.padding = padding
