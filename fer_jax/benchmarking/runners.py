@@ -166,7 +166,7 @@ def input_runners(config: ConfigDict) -> dict[str, Runner]:
     prepare = augmented_images(config)
 
     def whole(data, ids):
-        return prepare(data.take(ids), jnp.int32(0))
+        return prepare(data.take(ids), config.seed, jnp.int32(0))
 
     def runner(function):
         compiled = jax.jit(function, out_shardings=meshes.split_batch(mesh)).lower(data, ids).compile()

@@ -10,6 +10,7 @@ from fer_jax.compile_check import hlo
 from fer_jax.compile_check.cost import ProgramCost, Roofline, largest_batch, program_cost, roofline
 from fer_jax.compile_check.devices import Peak, published_peak
 from fer_jax.compile_check.input_program import lower_input
+from fer_jax.compile_check.seeds import lower_seeds_step
 from fer_jax.errors import InputError, first_line
 from fer_jax.training.program import FER2013_SHAPE, TrainProgram
 
@@ -23,15 +24,17 @@ class CompiledStep:
 
     `cost` is the compiler's own, whose bytes count vector memory as well; `hbm_bytes` are those of main memory alone
     (see `hlo.main_memory_bytes`) and `cycles` what the compiler expects the step to take. `input_flops`
-    and `input_hbm_bytes` are those of making the network's input in a program of its own, an upper bound for the step,
-    which need not write it to memory.
+    and `input_hbm_bytes` are those of making the network's input in a program of its own, once for each seed: an upper
+    bound for the step, which need not write it to memory.
     `collectives` are those of the compiled program, `gathers` those of the program as it was written, where the batch
     is the global one. `data_copies` is how often a step copies all training images, and `cycle_shares` where the
     compiler expects the time to go (see `hlo.cycle_shares`). `compile_seconds` is wall time, of the step.
+    `batch_per_chip` are the images of each of `seeds`, which take the step together.
     """
 
     chips: int
     device_kind: str
+    seeds: int
     batch_per_chip: int
     dtype: str
     peak: Peak
@@ -51,9 +54,14 @@ class CompiledStep:
         return roofline(dataclasses.replace(self.cost, num_bytes=self.hbm_bytes), self.peak, self.dtype)
 
     @property
+    def images_per_chip(self) -> int:
+        """The images that a chip takes in a step, of all seeds together."""
+        return self.seeds * self.batch_per_chip
+
+    @property
     def images_per_second_per_chip(self) -> float:
         """An upper bound: what the compute and the memory of a chip allow, were both used without pause."""
-        return self.batch_per_chip / self.roofline.seconds
+        return self.images_per_chip / self.roofline.seconds
 
     @property
     def largest_batch_per_chip(self) -> int:
@@ -62,8 +70,8 @@ class CompiledStep:
         return largest_batch(peaks, self.peak.own_memory_bytes)
 
 
-def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: int) -> CompiledStep:
-    """Compile the step of `train.py` for a mesh of TPU chips: minutes.
+def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: int, seeds: int = 1) -> CompiledStep:
+    """Compile the step of `train.py`, or one of several seeds together, for a mesh of TPU chips: minutes.
 
     Raises:
       InputError: before compiling, for chips without published limits or a gather other than the fetch of the batch;
@@ -76,9 +84,9 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
     config = config.copy_and_resolve_references()
     config.train.batch_size = batch_per_chip * mesh.size
     program = TrainProgram.build(config, FER2013_SHAPE, mesh)
-    lowered = program.lower()
+    lowered = program.lower() if seeds == 1 else lower_seeds_step(program, seeds)
     gathers = hlo.gathers(lowered.as_text(dialect="hlo", debug_info=True))
-    check_gathers(gathers, config.train.batch_size)
+    check_gathers(gathers, (config.train.batch_size,) if seeds == 1 else (seeds, config.train.batch_size))
     start = time.perf_counter()
     try:
         compiled = lowered.compile()
@@ -95,14 +103,15 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
     return CompiledStep(
         chips=mesh.size,
         device_kind=device_kind,
+        seeds=seeds,
         batch_per_chip=batch_per_chip,
         dtype=config.model.dtype,
         peak=peak,
         cost=cost,
         hbm_bytes=hlo.main_memory_bytes(text),
         cycles=hlo.estimated_cycles(text),
-        input_flops=program_cost(input_alone).flops,
-        input_hbm_bytes=hlo.main_memory_bytes(input_alone.as_text() or ""),
+        input_flops=seeds * program_cost(input_alone).flops,
+        input_hbm_bytes=seeds * hlo.main_memory_bytes(input_alone.as_text() or ""),
         collectives=hlo.collectives(text),
         gathers=gathers,
         data_copies=hlo.copies(text, program.resident_shapes()[0].pixels.shape),
@@ -111,9 +120,9 @@ def compile_step(config: ConfigDict, mesh: jax.sharding.Mesh, batch_per_chip: in
     )
 
 
-def check_gathers(gathers: list[hlo.Gather], batch_size: int) -> None:
+def check_gathers(gathers: list[hlo.Gather], batch_shape: tuple[int, ...]) -> None:
     """Raise `InputError` for a gather that does more than pick the examples of the batch out of the resident data."""
-    others = [gather for gather in gathers if not gather.fetches_batch(batch_size)]
+    others = [gather for gather in gathers if not gather.fetches_batch(batch_shape)]
     if others:
         first = others[0]
         raise InputError(
@@ -145,18 +154,19 @@ def _does_not_fit(batch_per_chip: int, peak: Peak, found: str) -> str:
 
 def report(step: CompiledStep) -> str:
     """Return the figures of a compiled step as lines of text."""
-    cost, bounds, batch = step.cost, step.roofline, step.batch_per_chip
+    cost, bounds, images = step.cost, step.roofline, step.images_per_chip
+    batch = f"batch {step.batch_per_chip} a chip ({step.batch_per_chip * step.chips} in all)"
     lines = [
-        f"{step.chips} x {step.device_kind}, batch {batch} a chip ({batch * step.chips} in all), {step.dtype}; "
-        f"compiled in {step.compile_seconds:.0f} s",
-        f"  compute        {cost.flops / batch / 1e9:9.3f} GFLOP an image   {1e3 * bounds.compute_seconds:8.2f} ms a "
+        f"{step.chips} x {step.device_kind}, {batch}{f' of each of {step.seeds} seeds' if step.seeds > 1 else ''}, "
+        f"{step.dtype}; compiled in {step.compile_seconds:.0f} s",
+        f"  compute        {cost.flops / images / 1e9:9.3f} GFLOP an image   {1e3 * bounds.compute_seconds:8.2f} ms a "
         f"step at {step.peak.flops[step.dtype] / 1e12:.0f} TFLOP/s",
-        f"  HBM traffic    {step.hbm_bytes / batch / 1e6:9.1f} MB an image      {1e3 * bounds.memory_seconds:8.2f} ms "
+        f"  HBM traffic    {step.hbm_bytes / images / 1e6:9.1f} MB an image      {1e3 * bounds.memory_seconds:8.2f} ms "
         f"a step at {step.peak.bytes_per_second / 1e9:.0f} GB/s",
-        f"  XLA's count    {cost.num_bytes / batch / 1e6:9.1f} MB an image, vector memory and every fetch into it "
+        f"  XLA's count    {cost.num_bytes / images / 1e6:9.1f} MB an image, vector memory and every fetch into it "
         "included",
-        f"  its input      {step.input_flops / batch / 1e9:9.3f} GFLOP and {step.input_hbm_bytes / batch / 1e6:.1f} MB "
-        f"of HBM traffic an image, at most {100 * step.input_flops / cost.flops:.2f} % and "
+        f"  its input      {step.input_flops / images / 1e9:9.3f} GFLOP and {step.input_hbm_bytes / images / 1e6:.1f} "
+        f"MB of HBM traffic an image, at most {100 * step.input_flops / cost.flops:.2f} % and "
         f"{100 * step.input_hbm_bytes / step.hbm_bytes:.2f} % of the step: fetch, augment, resize, normalise by "
         "themselves",
         f"  peak HBM       {cost.peak_bytes / 2**30:9.2f} GiB of {step.peak.own_memory_bytes / 2**30:.0f}, donated "

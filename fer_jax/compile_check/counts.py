@@ -38,7 +38,10 @@ def write_counts(path: Path, step: CompiledStep, config: ConfigDict, topology: s
         "topology": topology,
         "input_size": config.model.input_size,
         "dtype": config.model.dtype,
+        "seeds": step.seeds,
         "cycles": {str(step.batch_per_chip): step.cycles},
+        "hbm_bytes": {str(step.batch_per_chip): step.hbm_bytes},
+        "temporary_bytes": {str(step.batch_per_chip): step.cost.temporary_bytes},
         "all_reduces": len(sums),
         "all_reduce_bytes": sum(sums),
     }
@@ -51,8 +54,8 @@ def read_counts(paths: Iterable[Path]) -> dict[str, CompiledNetwork]:
     The sums over the chips are those of the largest batch.
 
     Raises:
-      InputError: for a file that cannot be read or is no file of compile_check, for a chip other than v5e, and for
-        files of one network that differ in topology, input size or dtype.
+      InputError: for a file that cannot be read or is no file of compile_check, for a chip other than v5e, for a step
+        of several seeds, and for files of one network that differ in topology, input size or dtype.
     """
     joined: dict[str, dict] = {}
     for path in paths:
@@ -81,6 +84,8 @@ def _read(path: Path) -> dict[str, dict]:
             name: {key: counts[key] for key in _SETTING}
             | {
                 "cycles": {int(batch): float(cycles) for batch, cycles in counts["cycles"].items()},
+                # Files written before there were several seeds do not say it.
+                "seeds": int(counts.get("seeds", 1)),
                 "all_reduces": int(counts["all_reduces"]),
                 "all_reduce_bytes": float(counts["all_reduce_bytes"]),
             }
@@ -98,5 +103,10 @@ def _read(path: Path) -> dict[str, dict]:
             raise InputError(
                 f"{path}: {name}: topology is {counts['topology']!r}, expected v5e, whose links and clock the estimate "
                 "knows; compile with --topology=v5e:2x2"
+            )
+        if counts["seeds"] != 1:
+            raise InputError(
+                f"{path}: {name}: seeds is {counts['seeds']}, expected the step of 1, whose runs the estimate is for; "
+                "compile without --seeds"
             )
     return read

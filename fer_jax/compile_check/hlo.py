@@ -49,15 +49,16 @@ class Gather:
     slice_sizes: tuple[int, ...]
     op_name: str
 
-    def fetches_batch(self, batch_size: int) -> bool:
+    def fetches_batch(self, batch_shape: tuple[int, ...]) -> bool:
         """Return whether this picks one piece of a table for each example of a batch, and nothing more.
 
-        The result then holds `batch_size` slices, each from one index along the table's first axis.
+        The result then holds a slice for each example, [n] or [seeds, n], each from one index along the table's first
+        axis.
         """
         return (
             self.slice_sizes[:1] == (1,)
-            and self.shape[:1] == (batch_size,)
-            and math.prod(self.shape[1:]) == math.prod(self.slice_sizes)
+            and self.shape[: len(batch_shape)] == batch_shape
+            and math.prod(self.shape[len(batch_shape) :]) == math.prod(self.slice_sizes)
         )
 
 

@@ -17,7 +17,7 @@ def lower_input(program: TrainProgram) -> jax.stages.Lowered:
     prepare = augmented_images(program.config)
 
     def network_input(data, ids, step):
-        images = prepare(data.take(ids), step)
+        images = prepare(data.take(ids), program.config.seed, step)
         return [backbone.preprocessing(images) for backbone in program.spec.backbones]
 
     data, order = program.resident_shapes()

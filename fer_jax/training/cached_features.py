@@ -71,7 +71,7 @@ def fetch_features(step: jax.Array, data: FeatureViews, order: jax.Array, *, sha
     return data.take(order[step % steps], step // steps, sharding)
 
 
-def features_as_they_are(batch: Batch, step: jax.Array) -> jax.Array:
+def features_as_they_are(batch: Batch, seed: jax.Array | int, step: jax.Array) -> jax.Array:
     """Return the features of a batch, which are those of augmented images already."""
     return batch.images
 

@@ -246,15 +246,15 @@ class TrainProgram:
         return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=replicated(self.mesh))
 
 
-def augmented_images(config: ConfigDict) -> Callable[[Batch, jax.Array], jax.Array]:
-    """Return the function from a batch and a step to its augmented images.
+def augmented_images(config: ConfigDict) -> Callable[[Batch, jax.Array | int, jax.Array], jax.Array]:
+    """Return the function from a batch, the seed of a run and a step to its augmented images.
 
     float32 [n, input_size, input_size], or [n, input_size, input_size, 3] of RGB images, in 0..255.
     """
     augmentation = affine.Augmentation(**config.augment)
 
-    def prepare(batch: Batch, step: jax.Array) -> jax.Array:
-        keys = augmentation_keys(config.seed, step, batch.row_ids)
+    def prepare(batch: Batch, seed: jax.Array | int, step: jax.Array) -> jax.Array:
+        keys = augmentation_keys(seed, step, batch.row_ids)
         return affine.augment(batch.images, keys, augmentation, config.model.input_size)
 
     return prepare

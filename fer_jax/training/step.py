@@ -71,25 +71,25 @@ class StepDefinition:
       graphdef: the network, with its frozen modules in evaluation mode.
       trains: whether the parameter at a path is differentiated.
       optimizer: the updates of all parameters; those of parameters that do not train are zero.
-      prepare: from a batch and the step to what `forward` takes: augmented images, or features as they are.
+      prepare: from a batch, the seed and the step to what `forward` takes: augmented images, or features as they are.
       forward: from a `FerNet` and what `prepare` gives to logits; takes `train` and `rngs` like `FerNet`.
       label_smoothing: see `cross_entropy`.
       class_weights: see `cross_entropy`; None for no weights.
       mixup_alpha: of `fer_jax.augment.mixup`; 0 for none.
       ema_decay: of the moving average of the model; 0 for none.
-      seed: of the run.
+      seed: of the run; uint32 [], traced, in a step of several seeds.
     """
 
     graphdef: nnx.GraphDef
     trains: Callable[[Path], bool]
     optimizer: optax.GradientTransformation
-    prepare: Callable[[Batch, jax.Array], jax.Array]
+    prepare: Callable[[Batch, jax.Array | int, jax.Array], jax.Array]
     forward: Callable[..., jax.Array]
     label_smoothing: float
     class_weights: tuple[float, ...] | None
     mixup_alpha: float
     ema_decay: float
-    seed: int
+    seed: jax.Array | int
 
 
 def cross_entropy(
@@ -117,7 +117,7 @@ def train_step(
     Returns the state after it, and `metrics` (those of earlier steps) with those of this step added.
     """
     dropout_key, drop_path_key = model_keys(definition.seed, state.step)
-    inputs = definition.prepare(batch, state.step)
+    inputs = definition.prepare(batch, definition.seed, state.step)
     weights = None
     if definition.mixup_alpha:
         keys = mixup_keys(definition.seed, state.step, batch.row_ids)

@@ -1,5 +1,6 @@
 """The check of a compiled step: on this machine's devices with made-up limits, for the suite has no TPU compiler."""
 
+import dataclasses
 import importlib.util
 
 import jax
@@ -63,13 +64,14 @@ def test_step_that_does_not_fit_is_told(make_tiny_config, made_up_limits, monkey
         compile_step(make_tiny_config(), make_mesh(), batch_per_chip=8)
 
 
-def test_compiler_out_of_memory_is_told(make_tiny_config, made_up_limits, monkeypatch):
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_compiler_out_of_memory_is_told(make_tiny_config, made_up_limits, monkeypatch, seeds):
     def refuse(self):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory. Used 17.3G of 15.75G hbm.\nmore")
 
     monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
     with pytest.raises(InputError, match=r"does not fit.*Used 17\.3G of 15\.75G hbm\.\)"):
-        compile_step(make_tiny_config(), make_mesh(), batch_per_chip=8)
+        compile_step(make_tiny_config(), make_mesh(), batch_per_chip=8, seeds=seeds)
 
 
 def test_chip_without_limits_is_refused(make_tiny_config):
@@ -102,6 +104,7 @@ def test_report_gives_the_figures_of_one_chip():
     step = CompiledStep(
         chips=4,
         device_kind="TPU v5 lite",
+        seeds=1,
         batch_per_chip=128,
         dtype="bfloat16",
         peak=PEAKS[r"TPU v5 lite|TPU v5e"],
@@ -128,6 +131,10 @@ def test_report_gives_the_figures_of_one_chip():
     assert "all training images are copied 1 time(s) at every step" in text
     assert " 75.0 %  jit(step)/conv" in text
     assert "all-reduce: 3, 20.50 MB in all; the largest 20.000, 0.500, 0.001 MB" in text
+    several = dataclasses.replace(step, seeds=4, batch_per_chip=32)
+    assert several.images_per_second_per_chip == step.images_per_second_per_chip
+    assert "batch 32 a chip (128 in all) of each of 4 seeds" in report(several)
+    assert "2.000 GFLOP an image" in report(several)
 
 
 def test_missing_compiler_says_what_to_install(monkeypatch):

@@ -112,4 +112,4 @@ def gather(result, slices):
 def test_only_the_fetch_of_a_batch_counts_as_one(result, slices, fetches):
     found = gather(result, slices)
     assert found.op_name == "jit(f)/g"
-    assert found.fetches_batch(32) == fetches
+    assert found.fetches_batch((32,)) == fetches

@@ -96,6 +96,7 @@ def _write(path, config, batch, cycles, sums, topology="v5e:2x2"):
     step = CompiledStep(
         chips=4,
         device_kind="TPU v5 lite",
+        seeds=1,
         batch_per_chip=batch,
         dtype="float32",
         peak=peak,
@@ -141,5 +142,8 @@ def test_files_that_do_not_fit_are_refused(make_tiny_config, tmp_path):
         (tmp_path / "damaged.json").write_text(text)
         with pytest.raises(InputError, match=rf"damaged\.json: .*{message}.*compile_check\.py --out"):
             read_counts([tmp_path / "damaged.json"])
+    (tmp_path / "seeds.json").write_text(first.read_text().replace('"seeds": 1', '"seeds": 4'))
+    with pytest.raises(InputError, match=r"seeds\.json: tiny: seeds is 4, expected the step of 1.*without --seeds"):
+        read_counts([tmp_path / "seeds.json"])
     with pytest.raises(InputError, match=r"absent\.json: cannot be read"):
         read_counts([tmp_path / "absent.json"])

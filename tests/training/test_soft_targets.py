@@ -28,7 +28,7 @@ def loss_and_gradient(targets, alpha):
         graphdef=graphdef,
         trains=lambda path: True,
         optimizer=optimizer,
-        prepare=lambda batch, step: batch.images,
+        prepare=lambda batch, seed, step: batch.images,
         forward=lambda model, inputs, **_: model(inputs),
         label_smoothing=SMOOTHING,
         class_weights=None,
