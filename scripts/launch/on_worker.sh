@@ -4,8 +4,8 @@
 #   mount SERVER:/EXPORT      an NFS export at ~/fer_jax/shared
 #   start ARGUMENT ...        train.py with these arguments, which a lost connection does not end
 #   follow                    the log of train.py, until it ends
-#   state [ARGUMENT ...]      `running`, `other` where other arguments are running, the exit status of the last
-#                             train.py, or `none`
+#   state [ARGUMENT ...]      `running`, `other` where other arguments are running, `stopped` after `stop`, else the exit
+#                             status of the last train.py, or `none`
 #   stop                      asks train.py to save and end
 #   pack WORKDIR              a folder below ~/fer_jax/shared as ~/fer_jax/results.tar.gz
 set -euo pipefail
@@ -47,7 +47,7 @@ mount_shared() {
 start() {
     exec 9>"$base/lock"
     flock --nonblock 9 || { echo "error: a run is under way here" >&2; exit 2; }
-    rm -f "$base/status" "$base/pid"
+    rm -f "$base/status" "$base/pid" "$base/stop_asked"
     printf '%q ' "$@" >"$base/arguments"
     [ ! -e "$base/log" ] || mv "$base/log" "$base/log.previous"
     setsid nohup bash scripts/launch/on_worker.sh supervise "$@" >"$base/log" 2>&1 </dev/null &
@@ -72,7 +72,10 @@ follow() {
 
 state() {
     if ! running; then
-        cat "$base/status" 2>/dev/null || echo none
+        local status
+        status=$(cat "$base/status" 2>/dev/null || echo none)
+        [ "$status" != 75 ] || [ ! -e "$base/stop_asked" ] || status=stopped
+        echo "$status"
     elif [ "$(printf '%q ' "$@")" = "$(cat "$base/arguments")" ]; then
         echo running
     else
@@ -87,7 +90,10 @@ case ${1-} in
     supervise) supervise "${@:2}" ;;
     follow) follow ;;
     state) state "${@:2}" ;;
-    stop) ! running || kill -TERM "$(cat "$base/pid")" ;;
+    stop)
+        touch "$base/stop_asked"
+        ! running || kill -TERM "$(cat "$base/pid")"
+        ;;
     pack) tar -C "$base/shared" -czf "$base/results.tar.gz" -- "$2" ;;
     *) echo "error: ${1-}: expected install, mount, start, follow, state, stop or pack" >&2; exit 2 ;;
 esac
