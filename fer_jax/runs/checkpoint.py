@@ -26,6 +26,7 @@ from fer_jax.runs.record import CheckpointRecord, as_json, decode_record
 from fer_jax.runtime import processes
 from fer_jax.runtime.user_path import user_place
 from fer_jax.storage.bucket import AnyPath, BucketPath
+from fer_jax.storage.patience import BucketError
 from fer_jax.training.state import TrainState
 
 CHECKPOINTS = "checkpoints"
@@ -229,6 +230,8 @@ class _Writer:
     def _guarded(self, action):
         try:
             return action()
+        except BucketError:  # which says all that there is to say
+            raise
         # A full disk shows as an OSError, as a ValueError of TensorStore, or as a RuntimeError of the tasks beside it.
         except (OSError, ValueError, RuntimeError) as error:
             if is_exhaustion(error):

@@ -150,15 +150,17 @@ def test_a_minute_without_an_answer(server, start, tmp_path, assert_same_run, mo
 
 
 def test_no_answer_is_one_line_and_status_2(server, start, tmp_path, monkeypatch):
-    monkeypatch.setenv("FER_JAX_BUCKET_PATIENCE", "5")
+    monkeypatch.setenv("FER_JAX_BUCKET_PATIENCE", "10")
     workdir = server.folder()
     process = start(workdir, "--config.train.epochs=1000")
-    wait_for("epoch 1:", process)
+    # The state of the first epoch is saved before that of the next is begun.
+    wait_for("epoch 2:", process)
     server.fault("error")
-    assert process.wait(timeout=60) == 2
+    assert process.wait(timeout=120) == 2
     print(process.output())
     assert [line for line in process.output().splitlines() if "error" in line.lower()][-1].startswith("error: gs://")
     assert "Traceback" not in process.output()
     server.fault(None)
+    monkeypatch.delenv("FER_JAX_BUCKET_PATIENCE")
     again = start(workdir, "--config.train.epochs=1000")
     wait_for(r"resuming after step", again)
