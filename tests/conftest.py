@@ -2,9 +2,14 @@
 
 import contextlib
 import gc
+import itertools
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -28,6 +33,8 @@ from fer_jax import testing
 from fer_jax.data.dataset import Dataset
 from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.models.backbone import BackboneSpec
+from fer_jax.storage import patience
+from fer_jax.storage.bucket import BucketPath
 from fer_jax.testing import MINI, TINY, registered
 from fer_jax.train import train
 
@@ -123,3 +130,65 @@ def open_chromium() -> Callable[..., contextlib.AbstractContextManager]:
             yield browser
 
     return opened
+
+
+class BucketServer:
+    """The server that the tests of a session share, at `address`."""
+
+    bucket = "fer-runs"
+
+    def __init__(self, address: str):
+        self.address = address
+        self._numbers = itertools.count()
+
+    def folder(self) -> BucketPath:
+        """Return a place in the bucket where nothing is."""
+        return BucketPath(self.bucket, f"test{next(self._numbers)}")
+
+    def fault(self, kind: str | None, pattern: str = "", count: int | None = None) -> None:
+        """Break the next requests, as `bucket_server.py` says; None mends it."""
+        self._control({"fault": kind and {"kind": kind, "pattern": pattern, "count": count}})
+
+    def forget(self) -> None:
+        """Count requests anew."""
+        self._control({"forget": True})
+
+    def requests(self) -> list[str]:
+        """Return the requests since `forget`, as "METHOD PATH"."""
+        with urllib.request.urlopen(f"{self.address}/_control") as answer:
+            return json.load(answer)["requests"]
+
+    def _control(self, what: dict) -> None:
+        urllib.request.urlopen(f"{self.address}/_control", json.dumps(what).encode()).close()
+
+
+@pytest.fixture(scope="session")
+def _bucket_server() -> Iterator[BucketServer]:
+    pytest.importorskip("gcp_storage_emulator")
+    program = REPOSITORY / "tests" / "storage" / "bucket_server.py"
+    process = subprocess.Popen(
+        [sys.executable, str(program), BucketServer.bucket], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield BucketServer(process.stdout.readline().strip())
+    finally:
+        process.stdin.close()
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def module_server(_bucket_server) -> Iterator[BucketServer]:
+    """The server for this process and those that it starts; requests that fail are repeated for 10 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", _bucket_server.address)
+        patch.setenv(patience.PATIENCE_VARIABLE, "10")
+        patience.client.cache_clear()
+        yield _bucket_server
+    patience.client.cache_clear()
+
+
+@pytest.fixture
+def server(module_server) -> Iterator[BucketServer]:
+    """The server, mended after the test."""
+    yield module_server
+    module_server.fault(None)

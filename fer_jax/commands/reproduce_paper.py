@@ -1,8 +1,8 @@
 """Reproduce Table 3: %(prog)s --data=SOURCE --workdir=DIR [--scale=small] [--seeds=N] [--config.KEY=VALUE ...]
 
 Trains and evaluates the single networks and the hybrids, each after those that it builds on, and writes
-DIR/table3.json, .md, .png and .html. The same command skips finished experiments and resumes or retries the
-others.
+DIR/table3.json, .md, .png and .html, as many at a time as this machine has devices; DIR may be gs://BUCKET/FOLDER. The
+same command skips finished experiments and resumes or retries the others.
 
 --config.KEY=VALUE changes the config of every experiment, such as --config.data.validation_fraction=0.1 for data
 without a validation split.
@@ -14,13 +14,12 @@ Exit status: 0 done, 1 some experiments failed (the table says which and why), 2
 """
 
 import argparse
-import sys
 
+from fer_jax.commands.many_runs import leave_with_table, say
 from fer_jax.errors import exit_on_input_error
 from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS
 from fer_jax.reproduction.table import reproduce
-from fer_jax.runtime.preemption import EXIT_PREEMPTED, Preempted
-from fer_jax.runtime.user_path import PathArgument, SourceArgument
+from fer_jax.runtime.user_path import PlaceArgument, SourceArgument
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -36,7 +35,7 @@ def main() -> None:
         "--data", required=True, action=SourceArgument, help="where the images come from, as for train.py"
     )
     parser.add_argument(
-        "--workdir", required=True, action=PathArgument, help="the folder for runs, reports and the table"
+        "--workdir", required=True, action=PlaceArgument, help="the folder for runs, reports and the table"
     )
     parser.add_argument("--scale", choices=tuple(PRESETS), default="small")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train everything with the seeds 0 to N-1")
@@ -52,7 +51,8 @@ def main() -> None:
         "--scratch", type=_names, default=(), metavar="A", help="train these from scratch too, beside the pair"
     )
     args, changes = parser.parse_known_args()
-    try:
+
+    def work() -> bool:
         table = reproduce(
             args.data,
             args.workdir,
@@ -62,14 +62,11 @@ def main() -> None:
             init=args.init,
             scratch=args.scratch,
             overrides=changes,
-            message=lambda text: print(text, flush=True),
+            message=say,
         )
-    except Preempted as stopped:
-        print(f"{stopped}; the same command resumes from there", file=sys.stderr)
-        sys.exit(EXIT_PREEMPTED)
-    print((args.workdir / "table3.md").read_text(encoding="utf-8"))
-    print(f"table: {args.workdir / 'table3.html'}")
-    sys.exit(any("failed" in run for row in table["rows"] for run in row["runs"]))
+        return any("failed" in run for row in table["rows"] for run in row["runs"])
+
+    leave_with_table(work, args.workdir / "table3.md", args.workdir / "table3.html")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from fer_jax.evaluation import plots
 from fer_jax.reproduction.published import MOST_CONFUSED, RECALL, TABLE_4
+from fer_jax.storage.bucket import AnyPath
 
 _BLUE, _ORANGE, _GRAY = "#0072B2", "#E69F00", "#555555"
 
@@ -156,7 +156,7 @@ def markdown(table: dict) -> str:
     return "\n".join(text)
 
 
-def page(table: dict, reports: Path) -> str:
+def page(table: dict, reports: AnyPath) -> str:
     """Return the whole as one self-contained page, `table3.html`, with the pictures of `reports/NAME-seedN`."""
     parts = [
         f"<h2>Table 3</h2>{_html(table_3(table))}<p>{html.escape(PROTOCOLS)}</p>",

@@ -1,17 +1,27 @@
 """The numbers of the table: both protocols of choosing an epoch, means over seeds, and McNemar's test."""
 
 import csv
+import dataclasses
 import json
-import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 from fer_jax.errors import InputError
 from fer_jax.evaluation.metrics import wilson_interval
 from fer_jax.evaluation.model_comparison import exact_mcnemar
 from fer_jax.reproduction.plan import Experiment
-from fer_jax.reproduction.subprocesses import Outcome
-from fer_jax.runs.metrics_log import epoch_history, read_metrics
+from fer_jax.storage.bucket import AnyPath
+from fer_jax.sweeps.table import best_epoch, over_seeds, read_history
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How one experiment with one seed ended: the folders of its run and its report, or why it failed."""
+
+    experiment: Experiment
+    seed: int
+    run: AnyPath
+    report: AnyPath
+    failure: str | None = None
 
 
 def mcnemar(first: dict[int, bool], second: dict[int, bool]) -> dict:
@@ -27,10 +37,10 @@ def mcnemar(first: dict[int, bool], second: dict[int, bool]) -> dict:
     return {"only_first_right": only_first, "only_second_right": only_second, "p_value": p_value}
 
 
-def read_correct(report: Path) -> dict[int, bool]:
+def read_correct(report: AnyPath) -> dict[int, bool]:
     """Read from `report/predictions.csv`, by row id, whether the prediction is right."""
-    with (report / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        return {int(line["row_id"]): line["correct"] == "1" for line in csv.DictReader(file)}
+    lines = (report / "predictions.csv").read_text(encoding="utf-8").splitlines()
+    return {int(line["row_id"]): line["correct"] == "1" for line in csv.DictReader(lines)}
 
 
 def read_outcome(outcome: Outcome) -> dict:
@@ -39,9 +49,9 @@ def read_outcome(outcome: Outcome) -> dict:
         return {"seed": outcome.seed, "failed": outcome.failure}
     content = json.loads((outcome.report / "report.json").read_text(encoding="utf-8"))
     metrics = content["metrics"]
-    history = epoch_history(read_metrics(outcome.run))
-    selected = max(history, key=lambda entry: entry["validation_accuracy"])
-    on_test = max(history, key=lambda entry: entry["paper_protocol_test_accuracy"])
+    history = read_history(outcome.run)
+    selected = best_epoch(history)
+    on_test = best_epoch(history, "paper_protocol_test_accuracy")
     seconds = sum(entry["seconds"] for entry in history)
     images = sum(entry["images_per_second"] for entry in history) / len(history)
     correct = round(on_test["paper_protocol_test_accuracy"] * metrics["examples"])
@@ -117,16 +127,7 @@ def _row(experiment: Experiment, runs: list[dict]) -> dict:
         "title": experiment.title,
         "kind": experiment.kind,
         "paper": {"accuracy": paper.accuracy / 100, "epoch": paper.epoch} if paper else None,
-        "accuracy": _over_seeds([run["accuracy"] for run in whole]),
-        "paper_protocol": _over_seeds([run["paper_protocol"]["accuracy"] for run in whole]),
+        "accuracy": over_seeds([run["accuracy"] for run in whole]),
+        "paper_protocol": over_seeds([run["paper_protocol"]["accuracy"] for run in whole]),
         "runs": runs,
-    }
-
-
-def _over_seeds(values: Sequence[float]) -> dict:
-    """Return mean and sample standard deviation; None where there are too few values for it."""
-    return {
-        "mean": statistics.fmean(values) if values else None,
-        "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
-        "seeds": len(values),
     }

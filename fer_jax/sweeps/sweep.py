@@ -1,102 +1,118 @@
 """A whole sweep in one call: its runs, and the table after them."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fer_jax.errors import InputError
-from fer_jax.evaluation.plots import save_figure, validation_curves_figure
-from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.storage import files
-from fer_jax.sweeps import table
-from fer_jax.sweeps.local import PROGRAM, run_trials
+from fer_jax.storage.bucket import AnyPath
+from fer_jax.sweeps.folder import Logs, opened
+from fer_jax.sweeps.launchers import Launcher
+from fer_jax.sweeps.runner import Job, run_jobs
 from fer_jax.sweeps.spec import Trial, read_spec
-
-_ABOUT = "sweep.json"
-# A figure of more lines shows nothing.
-_MOST_CURVES = 12
+from fer_jax.sweeps.table import read_history, write_table
 
 
 def sweep(
     spec: Path,
     arguments: Sequence[str],
     source: str,
-    workdir: Path,
-    environments: Callable[[], Sequence[Mapping[str, str]]],
+    workdir: AnyPath,
+    launcher: Launcher,
     *,
     message: Callable[[str], None] = print,
-    program: Sequence[str] = PROGRAM,
 ) -> list[dict]:
-    """Run what is not done yet of the sweep `spec`, and write `sweep.md`, `table.json` and `curves.png`.
+    """Run what is not done yet of the sweep `spec`, and write the files of `write_table`.
 
-    Below `workdir`, `runs/NAME` is a run of the command `train`, `results/NAME.json` says that it is done, and
-    `logs/NAME.log` is what it printed. A run that was stopped resumes; one that failed is tried again.
+    Below `workdir`, `runs/NAME` is a run of the command `train`, `done/NAME` says that it is done, and `logs/NAME.log`
+    is what it printed. A run that was stopped resumes; one that failed is tried again.
 
     Args:
       spec: see `read_spec`.
       arguments: `--config` and `--config.KEY=VALUE` for all runs.
       source: the data, as for training.
       workdir: the folder of the sweep.
-      environments: gives those of `run_trials`; called once it is clear that there is something to do.
+      launcher: trains the runs.
       message: takes a line about what happens.
-      program: how a process begins, before the command's name.
 
     Returns:
-      The rows of `fer_jax.sweeps.table.sweep_table`.
+      The rows of `write_table`.
 
     Raises:
-      InputError: before any work, as `read_spec` does, and for a folder that holds something else.
+      InputError: before any work, as `read_spec` does, for a folder that holds something else, and for a run that the
+        launcher refuses.
       Preempted: after a signal that asks to stop; the same call resumes.
     """
     trials = read_spec(spec, arguments)
-    _open(workdir, {"arguments": list(arguments), "data": source})
-    waiting = [trial for trial in trials if not _result(workdir, trial).is_file()]
-    if len(waiting) < len(trials):
-        message(f"{len(trials) - len(waiting)} of {len(trials)} runs are done")
+    commands = _commands(trials, arguments, source, workdir, launcher)
+    launcher.check(commands[trials[0].name])
+    with opened(workdir, "sweep.json", {"arguments": list(arguments), "data": source}, "a sweep"):
+        histories = _finished(trials, workdir)
+        waiting = [trial for trial in trials if trial.name not in histories]
+        if histories:
+            message(f"{len(histories)} of {len(trials)} runs are done")
 
-    def done(trial: Trial) -> None:
-        found = table.summary(_history(workdir, trial))
-        files.write_text(_result(workdir, trial), json.dumps(found, indent=1) + "\n")
+        def done(job: Job) -> None:
+            histories[job.name] = read_history(workdir / "runs" / job.name)
+            files.write_text(_marker(workdir, job.name), "")
 
-    failures: dict[str, str] = {}
-    if waiting:
-        common = [*arguments, f"--data={source}"]
-        failures = run_trials(waiting, common, workdir, environments(), done=done, message=message, program=program)
-    results = {
-        trial.name: json.loads(_result(workdir, trial).read_bytes())
-        for trial in trials
-        if _result(workdir, trial).is_file()
-    }
-    rows = table.sweep_table(trials, results, failures)
-    files.write_text(workdir / "table.json", json.dumps(rows, indent=2) + "\n")
-    files.write_text(workdir / "sweep.md", table.markdown(rows, f"Sweep {spec.name}"))
-    shown = [name for row in rows for name in row["runs"]][:_MOST_CURVES]
-    by_name = {trial.name: trial for trial in trials}
-    if shown:
-        histories = {name: _history(workdir, by_name[name]) for name in shown}
-        save_figure(validation_curves_figure(histories), workdir / "curves.png")
-    return rows
-
-
-def _result(workdir: Path, trial: Trial) -> Path:
-    return workdir / "results" / f"{trial.name}.json"
-
-
-def _history(workdir: Path, trial: Trial) -> list[dict]:
-    return epoch_history(read_metrics(workdir / "runs" / trial.name))
-
-
-def _open(workdir: Path, about: Mapping[str, object]) -> None:
-    """Make `workdir` the folder of this sweep; `InputError` if it holds something else. Runs may be added later."""
-    place = workdir / _ABOUT
-    if place.is_file():
-        earlier = json.loads(place.read_bytes())
-        if earlier != about:
-            raise InputError(
-                f"{workdir}: holds a sweep with other arguments: {json.dumps(earlier)}, now {json.dumps(about)}; give "
-                "the same ones, or another --workdir"
+        failures: dict[str, str] = {}
+        if waiting:
+            failures = run_jobs(
+                [Job(trial.name, [commands[trial.name]]) for trial in waiting],
+                launcher.slots(),
+                Logs(workdir),
+                done=done,
+                stopped_message=f"no longer followed; the runs below {workdir / 'runs'} go on where they are"
+                if launcher.follows
+                else f"stopped; the runs below {workdir / 'runs'} are saved",
+                follows=launcher.follows,
+                cwd=launcher.cwd,
+                message=message,
             )
-        return
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise InputError(f"{workdir}: exists and is not the folder of a sweep; give a new or empty --workdir")
-    files.write_text(place, json.dumps(about, indent=2) + "\n")
+        experiments: dict[str, list[str]] = {}
+        for trial in trials:
+            experiments.setdefault(trial.without_seed(), []).append(trial.name)
+        return write_table(workdir, f"Sweep {spec.name}", experiments, histories, failures)
+
+
+def print_commands(
+    spec: Path,
+    arguments: Sequence[str],
+    source: str,
+    workdir: AnyPath,
+    launcher: Launcher,
+    *,
+    message: Callable[[str], None] = print,
+) -> None:
+    """Tell every command that `sweep` with the same arguments would run, and run and write nothing."""
+    trials = read_spec(spec, arguments)
+    commands = _commands(trials, arguments, source, workdir, launcher)
+    finished = _finished(trials, workdir)
+    for name, command in commands.items():
+        if name in finished:
+            message(f"# {name}: done")
+            continue
+        message(f"# {name}\n{shlex.join(command)}")
+        for line in launcher.check(command).splitlines():
+            message(f"  {line}")
+
+
+def _commands(
+    trials: Sequence[Trial], arguments: Sequence[str], source: str, workdir: AnyPath, launcher: Launcher
+) -> dict[str, list[str]]:
+    common = [*arguments, f"--data={source}"]
+    return {
+        trial.name: launcher.command(trial.name, workdir / "runs" / trial.name, [*common, *trial.arguments()])
+        for trial in trials
+    }
+
+
+def _finished(trials: Sequence[Trial], workdir: AnyPath) -> dict[str, list[dict]]:
+    """The epochs of the runs that are done, by name; one whose folder was removed is not."""
+    marked = [trial.name for trial in trials if _marker(workdir, trial.name).is_file()]
+    return {name: read_history(workdir / "runs" / name) for name in marked if (workdir / "runs" / name).exists()}
+
+
+def _marker(workdir: AnyPath, name: str) -> AnyPath:
+    return workdir / "done" / name

@@ -1,15 +1,91 @@
-"""The table of a sweep: mean and deviation over seeds, best by accuracy on the validation split first."""
+"""The table of many runs: mean and deviation over seeds, best by accuracy on the validation split first."""
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 
+from fer_jax.errors import InputError
+from fer_jax.evaluation.plots import save_figure, validation_curves_figure
 from fer_jax.evaluation.section import Table
-from fer_jax.sweeps.spec import Trial
+from fer_jax.runs.metrics_log import epoch_history, read_metrics
+from fer_jax.storage import files
+from fer_jax.storage.bucket import AnyPath
+
+PAGE = "runs.md"
+"""The name of the table as Markdown."""
+
+# A figure of more lines shows nothing.
+_MOST_CURVES = 12
 
 
-def summary(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return what the table says of one run, of its history: its best epoch by validation, the earliest of equals."""
-    best = max(history, key=lambda entry: entry["validation_accuracy"])
+def read_history(run: AnyPath) -> list[dict]:
+    """Return the epochs of the whole run in the folder `run`; `InputError` if its log has none."""
+    history = epoch_history(read_metrics(run))
+    if not history:
+        raise InputError(f"{run}: its metrics.jsonl has no epoch; remove this folder, and the same command trains it")
+    return history
+
+
+def best_epoch(history: Sequence[Mapping[str, float]], key: str = "validation_accuracy") -> Mapping[str, float]:
+    """Return the epoch of a run's history that is best by `key`, the earliest of equals."""
+    return max(history, key=lambda entry: entry[key])
+
+
+def over_seeds(values: Sequence[float]) -> dict:
+    """Return mean and sample deviation (n - 1), as JSON; None where there are too few values for it."""
+    return {
+        "mean": statistics.fmean(values) if values else None,
+        "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "seeds": len(values),
+    }
+
+
+def write_table(
+    workdir: AnyPath,
+    title: str,
+    experiments: Mapping[str, Sequence[str]],
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    failures: Mapping[str, str],
+) -> list[dict]:
+    """Write `runs.md`, `runs.json` and `curves.png` into `workdir`, and return a row for each experiment, as JSON.
+
+    The best mean of the validation accuracy comes first, an experiment without any last.
+
+    Args:
+      workdir: the folder of the runs.
+      title: of the page.
+      experiments: the names of the runs of each, which differ in their seeds, by what they have in common.
+      histories: of the runs that are done, by name, an entry for each epoch.
+      failures: why some failed, by name; a run that is in neither is not done yet.
+    """
+    rows = [_row(words, names, histories, failures) for words, names in experiments.items()]
+    # Python keeps the order of equals.
+    rows.sort(key=lambda row: -(row["validation_accuracy"]["mean"] or 0.0))
+    files.write_text(workdir / "runs.json", json.dumps(rows, indent=2) + "\n")
+    files.write_text(workdir / PAGE, _page(rows, title))
+    shown = [name for row in rows for name in row["runs"]][:_MOST_CURVES]
+    if shown:
+        save_figure(validation_curves_figure({name: list(histories[name]) for name in shown}), workdir / "curves.png")
+    return rows
+
+
+def _row(
+    words: str,
+    names: Sequence[str],
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    failures: Mapping[str, str],
+) -> dict:
+    runs = {name: _summary(histories[name]) for name in names if name in histories}
+    return {
+        "experiment": words,
+        "validation_accuracy": over_seeds([run["validation_accuracy"] for run in runs.values()]),
+        "runs": runs,
+        "failed": {name: failures[name] for name in names if name in failures},
+    }
+
+
+def _summary(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    best = best_epoch(history)
     return {
         "validation_accuracy": best["validation_accuracy"],
         "epoch": best["epoch"],
@@ -18,38 +94,10 @@ def summary(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def sweep_table(
-    trials: Sequence[Trial], results: Mapping[str, Mapping[str, float]], failures: Mapping[str, str]
-) -> list[dict]:
-    """Return a row for each experiment, as JSON: the best mean of the validation accuracy first, without one last.
-
-    The deviation is that of the sample (n - 1), None for a single run. `results` are those of `summary` and `failures`
-    reasons, both by a trial's name; a trial in neither is not done yet.
-    """
-    groups: dict[str, list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(trial.without_seed(), []).append(trial)
-    rows = []
-    for experiment, members in groups.items():
-        accuracies = [results[trial.name]["validation_accuracy"] for trial in members if trial.name in results]
-        rows.append(
-            {
-                "experiment": experiment,
-                "runs": {trial.name: dict(results[trial.name]) for trial in members if trial.name in results},
-                "failed": {trial.name: failures[trial.name] for trial in members if trial.name in failures},
-                "mean_validation_accuracy": statistics.mean(accuracies) if accuracies else None,
-                "deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-            }
-        )
-    # Python keeps the order of equals, which is that of the file.
-    return sorted(rows, key=lambda row: -(row["mean_validation_accuracy"] or 0.0))
-
-
-def markdown(rows: Sequence[Mapping], title: str) -> str:
-    """Return the page of `sweep_table`, the runs that failed below it."""
+def _page(rows: Sequence[Mapping], title: str) -> str:
     cells = []
     for row in rows:
-        mean, deviation = row["mean_validation_accuracy"], row["deviation"]
+        mean, deviation = row["validation_accuracy"]["mean"], row["validation_accuracy"]["standard_deviation"]
         seconds = sum(run["seconds"] for run in row["runs"].values())
         cells.append(
             [
@@ -65,7 +113,7 @@ def markdown(rows: Sequence[Mapping], title: str) -> str:
     lines = [f"# {title}", "", *Table(header, cells).markdown(), ""]
     lines += [
         "The best epoch of each run by accuracy on the validation split, which orders the rows too: the more of them,",
-        "the more optimistic is the first one's. The test split was not looked at.",
+        "the more optimistic is the first one's. The test split was not looked at for it.",
     ]
     failed = {name: why for row in rows for name, why in row["failed"].items()}
     if failed:

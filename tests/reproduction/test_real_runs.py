@@ -55,6 +55,7 @@ def run(tmp_path, repository, monkeypatch):
             "synthetic:64",
             workdir,
             program=(sys.executable, program),
+            environments=lambda: [{}],
             scale="tiny",
             backbones=("tiny", "mini"),
             init="scratch",
@@ -77,7 +78,7 @@ def without_times_and_places(table, workdir):
 
 @pytest.mark.slow
 def test_stopped_in_the_middle_of_a_run_it_ends_with_the_same_table(run, tmp_path):
-    with pytest.raises(Preempted, match="hybrid_imagenet_frozen-seed0"):
+    with pytest.raises(Preempted, match="stopped; the runs below"):
         run(tmp_path / "stopped", stop="hybrid_imagenet_frozen-seed0")
     log = tmp_path / "stopped" / "logs" / "hybrid_imagenet_frozen-seed0.log"
     assert "stopped after step" in log.read_text()

@@ -103,7 +103,13 @@ def paper(tmp_path, repository, monkeypatch):
         calls.write_text("")
         arguments = {"scale": "tiny", "init": "scratch", "message": lambda text: None, **arguments}
         try:
-            table = reproduce(source, workdir, program=(sys.executable, scripts / "program.py"), **arguments)
+            table = reproduce(
+                source,
+                workdir,
+                program=(sys.executable, scripts / "program.py"),
+                environments=lambda: [{}],
+                **arguments,
+            )
         finally:
             run.calls = [json.loads(line) for line in calls.read_text().splitlines()]
         return table
@@ -161,13 +167,18 @@ def test_whole_table(paper):
     assert (paper.workdir / "table3.html").read_text().count("data:image/png") == 2 * 7
     assert (paper.workdir / "table3.png").stat().st_size > 10_000
     assert json.loads((paper.workdir / "table3.json").read_text()) == table
+    # The table of the runs, as that of a sweep: by the validation split, best first.
+    runs = json.loads((paper.workdir / "runs.json").read_text())
+    assert [row["experiment"] for row in runs] == [row["title"] for row in table["rows"]][::-1]
+    assert runs[0]["validation_accuracy"] == {"mean": pytest.approx(0.56), "standard_deviation": 0, "seeds": 2}
+    assert (paper.workdir / "curves.png").is_file()
 
 
 def test_changes_are_those_of_every_experiment_and_belong_to_the_plan(paper):
     paper(overrides=["--config.train.epochs=2", "--config.augment.zoom_range=0.2"])
     for call in paper.calls:
         assert (call[2]["config.train.epochs"], call[2]["config.augment.zoom_range"]) == ("2", "0.2")
-    with pytest.raises(InputError, match="holds other experiments"):
+    with pytest.raises(InputError, match="holds a reproduction with other arguments: overrides: "):
         paper()
 
 
@@ -176,7 +187,7 @@ def test_failure_loses_nothing_and_is_tried_again(paper):
     failures = [row["runs"][0].get("failed", "") for row in table["rows"]]
     assert [bool(failure) for failure in failures] == [False, True, False, False, True, False, False]
     assert failures[1].startswith("no such weights (exit status 2, ")
-    assert failures[4] == "needs mobilenet_v2, which failed"
+    assert failures[4] == "needs mobilenet_v2-seed0, which failed"
     assert table["rows"][2]["runs"][0]["mcnemar"] is None
     assert "failed: no such weights" in (paper.workdir / "table3.md").read_text()
     table = paper()
@@ -186,7 +197,7 @@ def test_failure_loses_nothing_and_is_tried_again(paper):
 
 def test_stopped_and_started_again_gives_the_same_table(paper, tmp_path):
     handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Preempted, match="stopped in hybrid_imagenet_finetuned-seed0"):
+    with pytest.raises(Preempted, match="stopped; the runs below"):
         paper({"hybrid_imagenet_finetuned-seed0": "stop"})
     assert signal.getsignal(signal.SIGTERM) == handler
     assert not (paper.workdir / "table3.json").exists()
@@ -199,7 +210,7 @@ def test_stopped_and_started_again_gives_the_same_table(paper, tmp_path):
 def test_folder_of_other_experiments_is_refused(paper, tmp_path):
     paper()
     before = (paper.workdir / "table3.json").read_bytes()
-    with pytest.raises(InputError, match="differ in scale: 'tiny' and 'small'"):
+    with pytest.raises(InputError, match="with other arguments: scale: 'tiny' and 'small'"):
         paper(scale="small")
     assert (paper.workdir / "table3.json").read_bytes() == before
     # Of a plan that lacked an experiment, that one is run and the others stay.

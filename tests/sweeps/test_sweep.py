@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import statistics
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 from fer_jax.errors import InputError
 from fer_jax.runtime.preemption import Preempted
+from fer_jax.storage.lock import held
+from fer_jax.sweeps.launchers import local_launcher
 from fer_jax.sweeps.local import device_environments
 from fer_jax.sweeps.spec import read_spec
 from fer_jax.sweeps.sweep import sweep
@@ -53,7 +56,7 @@ def run(tmp_path):
     (tmp_path / "spec.py").write_text(SPEC)
     (tmp_path / "train.py").write_text(TRAIN)
 
-    def run(behaviour=None, source="synthetic:8"):
+    def run(behaviour=None, source="synthetic:8", workdir=None):
         (tmp_path / "behaviour.json").write_text(json.dumps(behaviour or {}))
         (tmp_path / "calls.jsonl").write_text("")
         try:
@@ -61,10 +64,11 @@ def run(tmp_path):
                 tmp_path / "spec.py",
                 ["--config=quickstart"],
                 source,
-                tmp_path / "sweep",
-                lambda: [{"DEVICE": "0"}, {"DEVICE": "1"}],
+                workdir or tmp_path / "sweep",
+                local_launcher(
+                    lambda: [{"DEVICE": "0"}, {"DEVICE": "1"}], program=(sys.executable, str(tmp_path / "train.py"))
+                ),
                 message=lambda text: None,
-                program=(sys.executable, str(tmp_path / "train.py")),
             )
         finally:
             run.calls = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
@@ -82,14 +86,20 @@ def test_table_over_seeds_and_nothing_twice(run):
         "optimizer.learning_rate=0.01",
         "optimizer.learning_rate=0.001",
     ]
-    assert rows[0]["mean_validation_accuracy"] == pytest.approx(0.52)
-    assert rows[0]["deviation"] == pytest.approx(statistics.stdev([0.51, 0.52, 0.53]))
+    assert rows[0]["validation_accuracy"] == {
+        "mean": pytest.approx(0.52),
+        "standard_deviation": pytest.approx(statistics.stdev([0.51, 0.52, 0.53])),
+        "seeds": 3,
+    }
     assert {result["epoch"] for result in rows[0]["runs"].values()} == {2}
-    page = (run.workdir / "sweep.md").read_text()
+    page = (run.workdir / "runs.md").read_text()
     assert "| optimizer.learning_rate=0.01 | 3 | 52.00 | 1.00 | 2 of 3, 2 of 3, 2 of 3 | 0.9 |" in page
     assert (run.workdir / "curves.png").is_file()
     assert run() == rows
     assert run.calls == []
+    shutil.rmtree(run.workdir / "runs" / "learning_rate=0.01,seed=2")
+    assert run() == rows
+    assert [call[0] for call in run.calls] == ["learning_rate=0.01,seed=2"]
     with pytest.raises(InputError, match="holds a sweep with other arguments"):
         run(source="synthetic:9")
 
@@ -101,9 +111,28 @@ def test_failure_is_kept_apart_and_tried_again(run):
     (why,) = rows[1]["failed"].values()
     assert why.startswith("no luck (exit status 2, ")
     assert len(rows[1]["runs"]) == 2
-    assert f"- {name}: no luck" in (run.workdir / "sweep.md").read_text()
+    assert f"- {name}: no luck" in (run.workdir / "runs.md").read_text()
     assert run()[1]["failed"] == {}
     assert [call[0] for call in run.calls] == [name]
+
+
+def test_a_folder_is_of_one_sweep_and_one_command(run, tmp_path):
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "thesis.tex").touch()
+    with pytest.raises(InputError, match="is not the folder of a sweep"):
+        run(workdir=other)
+    assert os.listdir(other) == ["thesis.tex"]
+    (tmp_path / "sweep").mkdir()
+    with held(tmp_path / "sweep" / "runs.lock"), pytest.raises(InputError, match=r"exists and is not the folder"):
+        run()
+    shutil.rmtree(tmp_path / "sweep")
+    run()
+    with held(tmp_path / "sweep" / "runs.lock"), pytest.raises(InputError, match=r"^\S+sweep: process \d+ on "):
+        run()
+    (tmp_path / "sweep" / "sweep.json").write_text("[1")
+    with pytest.raises(InputError, match=r"sweep\.json: is damaged"):
+        run()
 
 
 def test_signal_is_passed_on_and_the_rest_resumes(run, tmp_path, monkeypatch):
