@@ -170,8 +170,37 @@ def test_the_module_of_the_loop_says_which_command_trains(capsys):
     assert "train by `fer-jax train`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["train", "predict", "demo"])
-def test_help_does_not_wait_for_jax(name, repository):
-    program = f"import sys, fer_jax.commands.{name}; sys.exit('jax' in sys.modules)"
+_MISTAKES = {
+    "train": ["--config=quickstart", "--config.model.input_sze=3"],
+    "benchmark": ["--config=quickstart", "--config.model.input_sze=3"],
+    "compile-check": ["--config=quickstart", "--topology=v5e:2x2", "--config.train.epochs=two"],
+    "sweep": ["none.py", "--config=quickstart", "--data=synthetic", "--workdir=new"],
+    "reproduce": ["--data=synthetic", "--workdir=new", "--config.model.input_sze=3"],
+    "export": ["--model=zoo:none", "--format=onnx", "--out=model.txt"],
+    "predict": ["none.png", "--threshold=2"],
+}
+
+
+def test_neither_help_nor_a_mistake_waits_for_jax(repository, tmp_path):
+    """In one process for all commands, which ends at the first that imports it."""
+    calls = [[name, "--help"] for name in COMMANDS] + [[name, *wrong] for name, wrong in _MISTAKES.items()]
+    calls += [[name, "--no-such-option"] for name in COMMANDS if name not in ("train", "benchmark", "compile-check")]
+    program = f"""
+import contextlib, io, sys
+from fer_jax.__main__ import main
+
+for call in {calls}:
+    sys.argv = ["fer-jax", *call]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            main()
+    except SystemExit as end:
+        if end.code == (0 if call[1] == "--help" else 2) and "jax" not in sys.modules:
+            continue
+    sys.exit(f"{{call}} did not end as it should, or imports JAX")
+"""
     environment = os.environ | {"PYTHONPATH": str(repository)}
-    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr

@@ -8,7 +8,8 @@ import jax
 from fer_jax.benchmarking.rounds import interleave
 from fer_jax.benchmarking.runners import TrainRunner
 from fer_jax.benchmarking.section import Section, Settings
-from fer_jax.models.convolutions.depthwise import AUTO, DIRECTIONS, LOWERINGS
+from fer_jax.models.convolutions.depthwise import AUTO
+from fer_jax.models.convolutions.lowering import DIRECTIONS, LOWERINGS
 from fer_jax.models.convolutions.timing import depthwise_shapes, lowering_seconds
 from fer_jax.models.fernet import BACKBONES
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from fer_jax.benchmarking.rounds import Round
 from fer_jax.errors import InputError
 from fer_jax.expressions import NUM_EXPRESSIONS
-from fer_jax.models.fernet import BACKBONES
+from fer_jax.models.backbones import BACKBONES
 
 TIMM_NAMES = {
     "efficientnet_b0": "efficientnet_b0",

@@ -20,26 +20,19 @@ import argparse
 import os
 import sys
 
-import jax
-from rich.console import Console
-
 import fer_jax
-from fer_jax.benchmarking import render
-from fer_jax.benchmarking.section import Settings
-from fer_jax.benchmarking.sections import SECTIONS
-from fer_jax.compile_check.devices import device_peak
-from fer_jax.config.loading import load_config
 from fer_jax.errors import InputError, exit_on_input_error
-from fer_jax.runtime.jax_environment import prepare_jax
-from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.user_path import PathArgument
+
+WHAT = ("train", "eval", "input", "checkpoint", "depthwise", "frozen", "dispatch", "exports")
+"""What `fer_jax.benchmarking.sections.SECTIONS` measures, in its order."""
 
 
 def _sections(text: str) -> list[str]:
     names = text.split(",")
-    unknown = [name for name in names if name not in SECTIONS]
+    unknown = [name for name in names if name not in WHAT]
     if unknown:
-        raise InputError(f"--what={text}: {unknown[0]!r} is not known; expected some of {','.join(SECTIONS)}")
+        raise InputError(f"--what={text}: {unknown[0]!r} is not known; expected some of {','.join(WHAT)}")
     return names
 
 
@@ -75,10 +68,23 @@ def main() -> None:
     given = {"model.input_size": args.size, "model.dtype": args.dtype}
     given |= {"train.batch_size": args.batch, "eval.batch_size": args.batch}
     overrides += [f"--config.{key}={value}" for key, value in given.items() if value is not None]
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.config.loading import load_config
+
     config = load_config([f"--config={args.config}", *overrides])
     if args.peer:
         # JAX would otherwise take most of a GPU's memory at its start and leave none to the peer.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+    import jax
+    from rich.console import Console
+
+    from fer_jax.benchmarking import render
+    from fer_jax.benchmarking.section import Settings
+    from fer_jax.benchmarking.sections import SECTIONS
+    from fer_jax.compile_check.devices import device_peak
+    from fer_jax.runtime.jax_environment import prepare_jax
+    from fer_jax.runtime.malloc import keep_freed_memory
 
     keep_freed_memory()
     prepare_jax()

@@ -9,18 +9,14 @@ compare-runs (scripts/compare_runs.py), draws the validation curves of runs side
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer_jax.errors import InputError, exit_on_input_error
-from fer_jax.evaluation.data_for_model import data_for
-from fer_jax.evaluation.metrics import Predictions
-from fer_jax.evaluation.model_comparison import aligned, compare, comparison_markdown
-from fer_jax.evaluation.predictions_file import FILE_NAME, read_predictions
-from fer_jax.inference.model import TrainedModel
-from fer_jax.runtime.compile_cache import enable_compile_cache
-from fer_jax.runtime.jax_environment import prepare_jax
-from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.user_path import PlaceArgument, input_path, user_place
 from fer_jax.storage import files
+
+if TYPE_CHECKING:
+    from fer_jax.evaluation.metrics import Predictions
 
 
 @exit_on_input_error
@@ -38,6 +34,13 @@ def main() -> None:
 
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; expected the folder for the comparison")
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.evaluation.model_comparison import aligned, compare, comparison_markdown
+    from fer_jax.evaluation.predictions_file import read_predictions
+    from fer_jax.runtime.compile_cache import enable_compile_cache
+    from fer_jax.runtime.jax_environment import prepare_jax
+    from fer_jax.runtime.malloc import keep_freed_memory
+
     models = (args.first, args.second)
     tables = [_predictions_file(model) for model in models]
     for model, table in zip(models, tables, strict=True):
@@ -66,13 +69,19 @@ def main() -> None:
 
 
 def _predictions_file(model: str) -> Path | None:
+    from fer_jax.evaluation.predictions_file import FILE_NAME
+
     path = user_place(model, f"{model}:")
     if path.is_dir() and (path / FILE_NAME).is_file():
         path /= FILE_NAME
     return input_path(path, f"{model}:") if path.suffix.lower() == ".csv" else None
 
 
-def _evaluate(path: str, source: str, split: str) -> tuple[str, tuple[Predictions, tuple[str, ...]]]:
+def _evaluate(path: str, source: str, split: str) -> tuple[str, tuple["Predictions", tuple[str, ...]]]:
+    from fer_jax.evaluation.data_for_model import data_for
+    from fer_jax.evaluation.metrics import Predictions
+    from fer_jax.inference.model import TrainedModel
+
     model = TrainedModel(path)
     data = data_for(model, source, split)
     chosen = data.split(split)

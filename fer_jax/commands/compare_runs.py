@@ -7,8 +7,6 @@ RUN is the --workdir of a training. Each is named by its networks and their init
 import argparse
 
 from fer_jax.errors import InputError, exit_on_input_error
-from fer_jax.evaluation.comparison import comparison_table, named_runs
-from fer_jax.evaluation.plots import save_figure, validation_curves_figure
 from fer_jax.runtime.user_path import PlaceArgument
 from fer_jax.storage import files
 
@@ -23,6 +21,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.out.suffix != ".png":
         raise InputError(f"--out={args.out}: expected a name that ends in .png")
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.evaluation.comparison import comparison_table, named_runs
+    from fer_jax.evaluation.plots import save_figure, validation_curves_figure
+
     histories = named_runs(args.runs)
     save_figure(validation_curves_figure(histories), args.out)
     files.write_text(args.out.with_suffix(".md"), comparison_table(histories))

@@ -12,11 +12,6 @@ import argparse
 import shlex
 import sys
 
-from fer_jax.compile_check.check import check_collectives, compile_step, report
-from fer_jax.compile_check.cost import largest_batch
-from fer_jax.compile_check.counts import write_counts
-from fer_jax.compile_check.topology import topology_mesh
-from fer_jax.config.loading import load_config
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.runtime.user_path import PathArgument
 
@@ -37,7 +32,15 @@ def main() -> None:
         raise InputError(f"--batch-per-chip={args.batch_per_chip}: expected at least 1")
     if args.seeds < 1:
         raise InputError(f"--seeds={args.seeds}: expected at least 1")
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.config.loading import load_config
+
     config = load_config([f"--config={args.config}", *overrides])
+    from fer_jax.compile_check.check import check_collectives, compile_step, report
+    from fer_jax.compile_check.cost import largest_batch
+    from fer_jax.compile_check.counts import write_counts
+    from fer_jax.compile_check.topology import topology_mesh
+
     mesh = topology_mesh(args.topology)
     batch = args.batch_per_chip or max(1, config.train.batch_size // mesh.size)
 

@@ -13,16 +13,15 @@ predict for an image.
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer_jax.errors import InputError, exit_on_input_error
-from fer_jax.models.fernet import BACKBONES
-from fer_jax.pretrained.convert import convert_file, convert_source
-from fer_jax.pretrained.download import check_hash, download, weights_file
+from fer_jax.models.backbones import BACKBONES
 from fer_jax.pretrained.manifest import FLAVOURS, SOURCES, Source, cache_folder, converted_place
-from fer_jax.pretrained.torch_state import require_torch
-from fer_jax.pretrained.verify import class_names, top_classes
-from fer_jax.pretrained.weights import Weights, read_weights, write_weights
 from fer_jax.runtime.user_path import PathArgument
+
+if TYPE_CHECKING:
+    from fer_jax.pretrained.weights import Weights
 
 
 @exit_on_input_error
@@ -47,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     if args.verify:
         if out is None:
             raise InputError("--verify: give the converted weights by --out FILE or --source NAME")
-        _print_classes(read_weights(out), args.verify)
+        _print_classes(out, args.verify)
         return
     if args.file and not args.file.exists():
         raise InputError(f"--file {args.file}: no such file")
@@ -59,6 +58,10 @@ def main(arguments: list[str] | None = None) -> None:
         raise InputError("--file: give --out FILE.safetensors")
     if out.suffix != ".safetensors":
         raise InputError(f"--out {out}: expected a name that ends in .safetensors")
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.pretrained.convert import convert_file
+    from fer_jax.pretrained.weights import write_weights
+
     weights = _convert_source(source, args.file) if source else convert_file(args.file, args.arch, args.flavour)
     write_weights(out, weights)
     print("\n".join([*weights.notes, _summary(weights)]))
@@ -71,7 +74,10 @@ def _source(name: str | None) -> Source | None:
     return SOURCES[name] if name else None
 
 
-def _convert_source(source: Source, path: Path | None) -> Weights:
+def _convert_source(source: Source, path: Path | None) -> "Weights":
+    from fer_jax.pretrained.download import download
+    from fer_jax.pretrained.torch_state import require_torch
+
     if (source.member or source.url).endswith(".pth"):
         require_torch(source.url)
     if path is not None:
@@ -85,7 +91,10 @@ def _convert_source(source: Source, path: Path | None) -> Weights:
         raise
 
 
-def _convert_published(source: Source, path: Path) -> Weights:
+def _convert_published(source: Source, path: Path) -> "Weights":
+    from fer_jax.pretrained.convert import convert_source
+    from fer_jax.pretrained.download import check_hash, weights_file
+
     check_hash(source, path)
     with weights_file(source, path) as file:
         return convert_source(source, file)
@@ -99,7 +108,7 @@ def _print_list() -> None:
         print(f"    {source.url}\n    {source.hash or 'no hash published'}")
 
 
-def _summary(weights: Weights) -> str:
+def _summary(weights: "Weights") -> str:
     spec = weights.spec
     mean, std = (", ".join(f"{value:g}" for value in values) for values in vars(spec.preprocessing).values())
     head = f"with a classifier of {len(weights.head['bias'])} classes" if weights.head else "without a classifier"
@@ -110,7 +119,11 @@ def _summary(weights: Weights) -> str:
     )
 
 
-def _print_classes(weights: Weights, image: Path) -> None:
+def _print_classes(path: Path, image: Path) -> None:
+    from fer_jax.pretrained.verify import class_names, top_classes
+    from fer_jax.pretrained.weights import read_weights
+
+    weights = read_weights(path)
     classes = top_classes(weights, image)
     names = class_names(weights)
     for index, probability in classes:

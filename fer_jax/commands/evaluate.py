@@ -8,24 +8,15 @@ without a twin in training on their own.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer_jax.data.dataset import SPLITS, Dataset
-from fer_jax.data.ferplus import read_votes
-from fer_jax.data.image_files import ImageFiles
-from fer_jax.data.twins import TwinIndex
 from fer_jax.errors import InputError, exit_on_input_error
-from fer_jax.evaluation.data_for_model import data_for
-from fer_jax.evaluation.fitted_temperature import temperature_for
-from fer_jax.evaluation.leak_free import leak_free_section
-from fer_jax.evaluation.metrics import Predictions, classification_metrics
-from fer_jax.evaluation.report import write_report
-from fer_jax.evaluation.vote_scores import vote_scores_section
-from fer_jax.inference.model import TrainedModel
-from fer_jax.runtime.compile_cache import enable_compile_cache
-from fer_jax.runtime.jax_environment import prepare_jax
-from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.user_path import PlaceArgument, SourceArgument
+from fer_jax.storage.bucket import AnyPath
+
+if TYPE_CHECKING:
+    from fer_jax.inference.model import TrainedModel
 
 
 @exit_on_input_error
@@ -71,6 +62,12 @@ def main() -> None:
         raise InputError(f"--batch-size={args.batch_size}: expected a number of images of at least 1")
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; expected the folder for the report")
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.inference.model import TrainedModel
+    from fer_jax.runtime.compile_cache import enable_compile_cache
+    from fer_jax.runtime.jax_environment import prepare_jax
+    from fer_jax.runtime.malloc import keep_freed_memory
+
     keep_freed_memory()
     prepare_jax()
     enable_compile_cache()
@@ -89,7 +86,7 @@ def main() -> None:
         _evaluate(model, args, args.out / name)
 
 
-def _names(checkpoints: Sequence[Path]) -> list[str]:
+def _names(checkpoints: Sequence[AnyPath]) -> list[str]:
     """Return a folder's name for each of several reports: that of the run, or of its checkpoint; numbered if alike."""
     names: list[str] = []
     for checkpoint in checkpoints:
@@ -101,8 +98,18 @@ def _names(checkpoints: Sequence[Path]) -> list[str]:
     return names
 
 
-def _evaluate(model: TrainedModel, args: argparse.Namespace, out: Path) -> None:
+def _evaluate(model: "TrainedModel", args: argparse.Namespace, out: AnyPath) -> None:
     """Write the report of one model into `out`, and print its accuracies."""
+    from fer_jax.data.ferplus import read_votes
+    from fer_jax.data.image_files import ImageFiles
+    from fer_jax.data.twins import TwinIndex
+    from fer_jax.evaluation.data_for_model import data_for
+    from fer_jax.evaluation.fitted_temperature import temperature_for
+    from fer_jax.evaluation.leak_free import leak_free_section
+    from fer_jax.evaluation.metrics import Predictions
+    from fer_jax.evaluation.report import write_report
+    from fer_jax.evaluation.vote_scores import vote_scores_section
+
     data = data_for(model, args.data, args.split, names=args.class_names, skip_damaged=args.skip_damaged)
     split = data.split(args.split)
     if missing := [name for label, name in enumerate(model.class_names) if label not in split.labels]:
@@ -116,7 +123,7 @@ def _evaluate(model: TrainedModel, args: argparse.Namespace, out: Path) -> None:
     if votes is not None:
         sections.append(vote_scores_section(predictions, votes.counts[args.split], votes.source))
     more = [section for section in sections if section is not None]
-    files = write_report(
+    metrics, files = write_report(
         out,
         predictions=predictions,
         class_names=model.class_names,
@@ -129,7 +136,6 @@ def _evaluate(model: TrainedModel, args: argparse.Namespace, out: Path) -> None:
         votes=(votes.counts[args.split], votes.source) if votes is not None else None,
         more=more,
     )
-    metrics = classification_metrics(predictions.labels, predictions.probabilities, model.class_names)
     low, high = metrics.accuracy_interval
     print(
         f"accuracy {100 * metrics.accuracy:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}) and macro-F1 "
@@ -141,7 +147,7 @@ def _evaluate(model: TrainedModel, args: argparse.Namespace, out: Path) -> None:
     print(f"report: {files[-1]}")
 
 
-def _provenance_of(data: Dataset, split: str, model: TrainedModel) -> dict[str, str | int]:
+def _provenance_of(data: Dataset, split: str, model: "TrainedModel") -> dict[str, str | int]:
     return {
         "evaluated on": f"{data.describe_split(split)}, {len(data.split(split)):,} images",
         "averaged with the mirror image": "yes" if model.config.eval.flip else "no",

@@ -6,11 +6,8 @@ fresh process, on 512 images, and compared with the network; FILE.proof.json has
 
 import argparse
 
-from fer_jax.deployment.export import SUFFIXES, check_request, drawn_images, export_model, images_of_source
+from fer_jax.deployment.request import SUFFIXES, check_request
 from fer_jax.errors import exit_on_input_error
-from fer_jax.inference.model import TrainedModel
-from fer_jax.runtime.compile_cache import enable_compile_cache
-from fer_jax.runtime.jax_environment import prepare_jax
 from fer_jax.runtime.user_path import PlaceArgument, SourceArgument
 
 
@@ -34,6 +31,12 @@ def main() -> None:
     args = parser.parse_args()
 
     check_request(args.format, args.out, args.storage)
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.deployment.export import drawn_images, export_model, images_of_source
+    from fer_jax.inference.model import TrainedModel
+    from fer_jax.runtime.compile_cache import enable_compile_cache
+    from fer_jax.runtime.jax_environment import prepare_jax
+
     prepare_jax()
     enable_compile_cache()
     model = TrainedModel(args.model)

@@ -18,11 +18,6 @@ import tempfile
 from pathlib import Path
 
 from fer_jax.data.classes import CLASSES
-from fer_jax.data.inspection import summarise, summary_text
-from fer_jax.data.options import FolderOptions
-from fer_jax.data.preview import write_preview
-from fer_jax.data.sources import load
-from fer_jax.data.tfds_builder import dataset_place, write_tfds
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.runtime.user_path import PathArgument, SourceArgument, user_path
 from fer_jax.storage.bucket import is_bucket
@@ -45,6 +40,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--skip-damaged", action="store_true", help="as config.data.skip_damaged of a training run")
     args = parser.parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s")
+
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.data.inspection import summarise, summary_text
+    from fer_jax.data.options import FolderOptions
+    from fer_jax.data.preview import write_preview
+    from fer_jax.data.sources import load
+    from fer_jax.data.tfds_builder import dataset_place, write_tfds
 
     results = {"dataset": dataset_place(args.out), "preview": args.out / "preview.png"}
     results["summary"] = args.out / "summary.json"

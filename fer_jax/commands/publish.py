@@ -8,14 +8,7 @@ and its card NAME.md into fer_jax/zoo/models, from where zoo:NAME loads it. The 
 import argparse
 from pathlib import Path
 
-from fer_jax.data.ferplus import read_votes
 from fer_jax.errors import exit_on_input_error
-from fer_jax.evaluation.data_for_model import load_for
-from fer_jax.inference.model import TrainedModel
-from fer_jax.publishing.publish import evaluate_by_command, publish
-from fer_jax.runtime.compile_cache import enable_compile_cache
-from fer_jax.runtime.jax_environment import prepare_jax
-from fer_jax.runtime.malloc import keep_freed_memory
 from fer_jax.runtime.user_path import PathArgument, SourceArgument
 from fer_jax.zoo import shipped
 
@@ -38,6 +31,15 @@ def main() -> None:
         "--votes", action=PathArgument, metavar="FILE", help="FER+'s fer2013new.csv: adds the score by its majority"
     )
     args = parser.parse_args()
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.data.ferplus import read_votes
+    from fer_jax.evaluation.data_for_model import load_for
+    from fer_jax.inference.model import TrainedModel
+    from fer_jax.publishing.publish import evaluate_by_command, publish
+    from fer_jax.runtime.compile_cache import enable_compile_cache
+    from fer_jax.runtime.jax_environment import prepare_jax
+    from fer_jax.runtime.malloc import keep_freed_memory
+
     keep_freed_memory()
     prepare_jax()
     enable_compile_cache()

@@ -17,8 +17,7 @@ import argparse
 
 from fer_jax.commands.many_runs import leave_with_table, say
 from fer_jax.errors import exit_on_input_error
-from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS
-from fer_jax.reproduction.table import reproduce
+from fer_jax.reproduction.scales import PAPER_BACKBONES, PRESETS
 from fer_jax.runtime.user_path import PlaceArgument, SourceArgument
 
 
@@ -51,6 +50,8 @@ def main() -> None:
         "--scratch", type=_names, default=(), metavar="A", help="train these from scratch too, beside the pair"
     )
     args, changes = parser.parse_known_args()
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.reproduction.table import reproduce
 
     def work() -> bool:
         table = reproduce(

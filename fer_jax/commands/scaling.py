@@ -7,8 +7,6 @@ Without files: in a checkout from docs/results/compile_check_v5e.json, which giv
 import argparse
 from pathlib import Path
 
-from fer_jax.compile_check.counts import read_counts
-from fer_jax.compile_check.scaling import sections
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.runtime.user_path import PathArgument
 
@@ -27,6 +25,10 @@ def main() -> None:
     args = parser.parse_args()
     if not args.files and not _COUNTS.is_file():
         raise InputError("give files of `compile-check --out=FILE.json`; the project's own are in its checkout alone")
+    # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
+    from fer_jax.compile_check.counts import read_counts
+    from fer_jax.compile_check.scaling import sections
+
     networks = read_counts(args.files or [_COUNTS])
     name = args.network or next(iter(networks), "")
     if name not in networks:

@@ -33,8 +33,6 @@ from fer_jax.commands.many_runs import leave_with_table, say
 from fer_jax.errors import exit_on_input_error
 from fer_jax.runtime.user_path import PathArgument, PlaceArgument, SourceArgument
 from fer_jax.sweeps.launchers import LAUNCHERS, launcher_by_name
-from fer_jax.sweeps.sweep import print_commands, sweep
-from fer_jax.sweeps.table import PAGE
 
 
 @exit_on_input_error
@@ -54,6 +52,10 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="print every command and run none")
     args, overrides = parser.parse_known_args()
     workdir = args.workdir.absolute()
+    # Here and not above: what follows imports Matplotlib and more, for which neither --help nor a wrong option waits.
+    from fer_jax.sweeps.sweep import print_commands, sweep
+    from fer_jax.sweeps.table import PAGE
+
     launcher = launcher_by_name(args.launcher, workdir, args.launch, args.at_once, dry_run=args.dry_run)
     what = args.spec, [f"--config={args.config}", *overrides], args.data, workdir, launcher
     if args.dry_run:

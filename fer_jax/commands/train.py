@@ -40,8 +40,10 @@ def main() -> None:
 
 def _run(args: argparse.Namespace, overrides: list[str]) -> None:
     # Imported when they are needed: with JAX and the other libraries that they use they take seconds, for which neither
-    # --help nor a mistake in the command should wait.
+    # --help nor a mistake in the command or the config should wait.
     from fer_jax.config.loading import load_config
+
+    config = load_config([f"--config={args.config}", *overrides])
     from fer_jax.expressions import NUM_EXPRESSIONS
     from fer_jax.models.build import model_spec
     from fer_jax.models.fernet import BACKBONES
@@ -53,7 +55,6 @@ def _run(args: argparse.Namespace, overrides: list[str]) -> None:
     from fer_jax.runtime.preemption import EXIT_INTERRUPTED, EXIT_PREEMPTED, Preempted
     from fer_jax.runtime.quiet_orbax import silence_orbax
 
-    config = load_config([f"--config={args.config}", *overrides])
     if args.summary:
         backbones = [BACKBONES[name] for name in config.model.backbones]
         print(layer_table(model_spec(config, backbones, NUM_EXPRESSIONS)))

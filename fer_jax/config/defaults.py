@@ -6,16 +6,17 @@ Each section is declared once, key by key: the default, what the key may hold, a
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from fer_jax.augment.affine import RANGES, Augmentation
+from fer_jax.augment.options import RANGES, Augmentation
 from fer_jax.config.class_weights import EXPECTED, parse_class_weights
 from fer_jax.config.keys import SWITCH, Key, Rule, none_or, number, one_of
 from fer_jax.data.classes import CLASSES
 from fer_jax.data.ferplus import VOTE_LABELS
-from fer_jax.data.resident import INPUTS
+from fer_jax.data.input_choice import INPUTS
 from fer_jax.data.twins import DROPS
 from fer_jax.errors import InputError
-from fer_jax.models.convolutions.depthwise import LOWERING_FORMS, is_lowering
-from fer_jax.models.fernet import BACKBONES, POOLINGS
+from fer_jax.models.backbones import BACKBONES
+from fer_jax.models.convolutions.lowering import LOWERING_FORMS, is_lowering
+from fer_jax.models.spec import POOLINGS
 from fer_jax.params.trainable import EVERYTHING, parse_rows
 
 RUN = {
@@ -144,7 +145,7 @@ MODEL = {
     ),
     "input_size": Key(200, number(32, 1024), "Height and width in pixels that the network sees."),
     # The paper does not state the pooling, nor the decay of the running statistics: these are the defaults of Keras.
-    "pooling": Key("avg", one_of(tuple(POOLINGS)), "What makes a vector of a backbone's last feature map."),
+    "pooling": Key("avg", one_of(POOLINGS), "What makes a vector of a backbone's last feature map."),
     "hidden_units": Key(
         (4096, 1024),
         Rule(

@@ -3,9 +3,9 @@
 from ml_collections import ConfigDict
 
 from fer_jax.config.defaults import keys
-from fer_jax.data.resident import choose_input
+from fer_jax.data.input_choice import choose_input
 from fer_jax.errors import InputError
-from fer_jax.models.fernet import BACKBONES
+from fer_jax.models.backbones import BACKBONES
 
 
 def check_effects(config: ConfigDict, num_bytes: int) -> None:

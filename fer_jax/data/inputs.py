@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from fer_jax.data import resident
 from fer_jax.data.dataset import Dataset, Split
 from fer_jax.data.image_files import ImageFiles
+from fer_jax.data.input_choice import choose_input
 from fer_jax.data.resident import Batch
 from fer_jax.data.streaming import BatchStream, local_rows, training_source
 from fer_jax.runtime.sharding import place
@@ -137,7 +138,7 @@ def make_input(
     Its `evaluated` has the images of `evaluated_splits(config)`. `replicated` puts an array on every device,
     `batch_sharding` splits its first axis over them.
     """
-    kind, reason = resident.choose_input(config.data.input, data.nbytes)
+    kind, reason = choose_input(config.data.input, data.nbytes)
     common = {"seed": config.seed, "batch_size": config.train.batch_size}
     if kind == "resident":
         where, data = "on the devices", data.in_memory()

@@ -11,9 +11,9 @@ import numpy as np
 from fer_jax.data.dataset import SPLITS, Dataset, Split, check_no_split_empty
 from fer_jax.data.fer2013 import IMAGE_SIZE
 from fer_jax.data.image_files import ImageFiles, Picture, decode_all, survey
+from fer_jax.data.input_choice import choose_input
 from fer_jax.data.inspection import missing_classes
 from fer_jax.data.options import FolderOptions
-from fer_jax.data.resident import choose_input
 from fer_jax.errors import InputError
 from fer_jax.expressions import EIGHT_EXPRESSIONS, EXPRESSIONS
 

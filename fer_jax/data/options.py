@@ -14,7 +14,7 @@ class FolderOptions:
       classes: one of `classes.CLASSES`.
       names: the names of the classes where the source has others: one for each in its order, `surprise,fear,...`, or
         some of them, `1=surprise,2=fear` (`config.data.class_names`).
-      input: one of `resident.INPUTS`: whether the images are read at once or stay in their files.
+      input: one of `input_choice.INPUTS`: whether the images are read at once or stay in their files.
       skip_damaged: whether to pass over what cannot be read, with a warning that lists it.
       class_names: to evaluate a model on the data, the model's classes. Then no split is required,
         `validation_fraction` is ignored if there is a validation split, and images of expressions that the model does

@@ -1,6 +1,5 @@
 """Write a trained network to one file that needs nothing of this package, and prove that it computes the same."""
 
-import importlib.util
 import json
 from typing import Any
 
@@ -13,34 +12,12 @@ from fer_jax.data.synthetic import synthetic_faces
 from fer_jax.deployment.metadata import ExportMetadata
 from fer_jax.deployment.network import ExportNetwork
 from fer_jax.deployment.proof import NUM_IMAGES, ProofImages, prove
+from fer_jax.deployment.request import check_request
 from fer_jax.errors import InputError
 from fer_jax.evaluation.data_for_model import data_for
 from fer_jax.inference.model import TrainedModel
-from fer_jax.storage.bucket import AnyPath, BucketPath
-from fer_jax.storage.files import replace_file, try_writing, write_text
-
-SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
-"""The formats, and what the names of their files end in."""
-
-
-def check_request(kind: str, out: AnyPath, storage: str) -> None:
-    """Raise `InputError` for what can be known before the model is read, so that no long work is lost."""
-    if out.suffix != SUFFIXES[kind]:
-        raise InputError(f"--out {out}: expected a name that ends in {SUFFIXES[kind]} for --format={kind}")
-    if out.is_dir():
-        raise InputError(f"--out {out}: is a folder; expected the name of the file to write")
-    if kind != "onnx" and storage != "float32":
-        raise InputError(f"--storage={storage}: only --format=onnx has it; leave the option out")
-    for package in {"onnx": ("onnx", "onnxruntime"), "stablehlo": ("flatbuffers",)}[kind]:
-        if importlib.util.find_spec(package) is None:
-            advice = "pip install 'fer_jax[onnx]'" if kind == "onnx" else f"pip install {package}"
-            raise InputError(f"--format={kind}: needs the package {package}; {advice}")
-    if isinstance(out, BucketPath):
-        return
-    try:
-        try_writing(out.parent)
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot be written ({error.strerror or error})") from error
+from fer_jax.storage.bucket import AnyPath
+from fer_jax.storage.files import replace_file, write_text
 
 
 def export_model(
@@ -50,7 +27,7 @@ def export_model(
 
     Args:
       model: the network, which is exported as its config evaluates it, with `eval.flip`, and its temperature.
-      kind: one of `SUFFIXES`.
+      kind: one of `fer_jax.deployment.request.SUFFIXES`.
       out: the file to write; it is replaced if it exists, but only by a file that was proved.
       sample: the images of the proof.
       storage: of the kernels, one of `fer_jax.deployment.onnx_graph.STORAGES`.

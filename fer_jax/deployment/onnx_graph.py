@@ -16,8 +16,8 @@ import fer_jax
 from fer_jax.deployment.metadata import ExportMetadata
 from fer_jax.deployment.network import ExportNetwork
 from fer_jax.errors import InputError
-from fer_jax.models.backbone import BackboneSpec
 from fer_jax.models.convolutions.depthwise import padding_amounts
+from fer_jax.models.spec import BackboneSpec
 
 _OPSET, _IR_VERSION = 17, 8
 

@@ -38,8 +38,10 @@ def write_report(
     votes: tuple[np.ndarray, str] | None = None,
     more: Sequence[Section] = (),
     names: Sequence[str] = (),
-) -> list[AnyPath]:
-    """Write the report of `predictions` into the folder `out`, made if missing; return the files, `report.md` last.
+) -> tuple[ClassificationMetrics, list[AnyPath]]:
+    """Write the report of `predictions` into the folder `out`, made if missing.
+
+    Returns the metrics, and the files, `report.md` last.
 
     The files are `report.json`, `report.html`, `report.md`, `confusion_matrix.png`, `per_class.png`, `calibration.png`,
     `predictions.csv`, `training_curves.png` unless `history` is empty, and `samples.png` unless `include_faces` is
@@ -112,7 +114,7 @@ def write_report(
     }
     for name, text in texts.items():
         files.write_text(out / name, text)
-    return [out / name for name in (*all_figures, *texts)]
+    return metrics, [out / name for name in (*all_figures, *texts)]
 
 
 def _plain(value: str | int | float | None) -> str | int | float | None:

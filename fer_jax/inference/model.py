@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from fer_jax.data.image_files import ImageFiles
-from fer_jax.data.resident import RESIDENT_LIMIT
+from fer_jax.data.input_choice import RESIDENT_LIMIT
 from fer_jax.errors import InputError, nearest
 from fer_jax.inference.explanation import class_activation
 from fer_jax.inference.given_images import given_images

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from fer_jax.models.backbone import BackboneOptions, BackboneSpec
+from fer_jax.models.backbone import BackboneOptions
 from fer_jax.models.fernet import FerNetSpec
+from fer_jax.models.spec import BackboneSpec
 
 
 def model_spec(config: ConfigDict, backbones: Sequence[BackboneSpec], num_classes: int) -> FerNetSpec:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from fer_jax.models.backbone import BackboneSpec, Preprocessing, Stage
+from fer_jax.models.spec import BackboneSpec, Preprocessing, Stage
 
 # ImageNet's mean and standard deviation by channel, in units of 0..255.
 _IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))

@@ -11,15 +11,11 @@ from flax import nnx
 
 from fer_jax.expressions import NUM_EXPRESSIONS
 from fer_jax.models.backbone import Backbone, BackboneOptions, BackboneSpec
-from fer_jax.models.efficientnet import EFFICIENTNET_B0, EFFICIENTNET_LITE0
+from fer_jax.models.backbones import BACKBONES as BACKBONES
 from fer_jax.models.initialisation import shaped, zeros
-from fer_jax.models.mobilenet import MOBILENET_V2
 from fer_jax.params.tree import leaves_by_path
 
-BACKBONES = {spec.name: spec for spec in (EFFICIENTNET_B0, EFFICIENTNET_LITE0, MOBILENET_V2)}
-"""The backbones, by their names in configs."""
-
-POOLINGS = {
+_POOLINGS = {
     "avg": lambda x: jnp.mean(x, axis=(1, 2), dtype=jnp.float32),
     "max": lambda x: jnp.max(x, axis=(1, 2)),
     "flatten": lambda x: x.reshape(x.shape[0], -1),
@@ -108,7 +104,7 @@ class FerNet(nnx.Module):
 
     def pool(self, feature_maps: Sequence[jax.Array]) -> jax.Array:
         """Return the features [n, num_features] of the feature maps [n, h, w, c] of the backbones, in their order."""
-        return jnp.concatenate([POOLINGS[self.pooling](feature_map) for feature_map in feature_maps], axis=-1)
+        return jnp.concatenate([_POOLINGS[self.pooling](feature_map) for feature_map in feature_maps], axis=-1)
 
     def __call__(self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None) -> jax.Array:
         return self.classifier(self.features(images, train=train, rngs=rngs), train=train, rngs=rngs)

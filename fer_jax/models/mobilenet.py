@@ -1,6 +1,6 @@
 """MobileNetV2 (Sandler et al. 2018), width 1.0: table 2 of the paper, with the preprocessing of the Keras weights."""
 
-from fer_jax.models.backbone import BackboneSpec, Preprocessing, Stage
+from fer_jax.models.spec import BackboneSpec, Preprocessing, Stage
 
 MOBILENET_V2 = BackboneSpec(
     name="mobilenet_v2",

@@ -31,8 +31,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-
 from fer_jax.errors import InputError
 from fer_jax.params.tree import Path, from_paths, leaves_by_path
 
@@ -213,4 +211,6 @@ def resolve(rows: Sequence[str], epochs: int, params: Any) -> TrainableTable:
 
 def state_bytes(tree: Any) -> int:
     """Return the bytes that the arrays of `tree` take on one device that holds them whole."""
+    import jax
+
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_jax.errors import InputError
-from fer_jax.models.backbone import Preprocessing
-from fer_jax.models.fernet import BACKBONES
+from fer_jax.models.backbones import BACKBONES
+from fer_jax.models.spec import Preprocessing
 from fer_jax.pretrained.array_forms import shapes_in_file, take
 from fer_jax.pretrained.manifest import CONVENTIONS, Conventions, Source
 from fer_jax.pretrained.matching import Found, find_backbone

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_jax.errors import InputError, nearest
-from fer_jax.models.backbone import BackboneSpec
-from fer_jax.models.fernet import BACKBONES
+from fer_jax.models.backbones import BACKBONES
+from fer_jax.models.spec import BackboneSpec
 from fer_jax.pretrained.manifest import SOURCES, converted_place
 from fer_jax.pretrained.weights import read_weights
 from fer_jax.runtime.user_path import input_path

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
-from fer_jax.models.backbone import BackboneSpec
+from fer_jax.models.spec import BackboneSpec
 
 RUNNING_STATISTICS = ("mean", "var")
 """The arrays of a batch normalisation that are no parameters."""

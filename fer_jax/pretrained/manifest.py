@@ -5,9 +5,9 @@ from pathlib import Path
 
 import platformdirs
 
-from fer_jax.models.backbone import Preprocessing
 from fer_jax.models.efficientnet import EFFICIENTNET_B0
 from fer_jax.models.mobilenet import MOBILENET_V2
+from fer_jax.models.spec import Preprocessing
 from fer_jax.pretrained import naming
 from fer_jax.pretrained.naming import Naming
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 import numpy as np
 
 from fer_jax.errors import InputError
-from fer_jax.models.backbone import BackboneSpec
+from fer_jax.models.spec import BackboneSpec
 from fer_jax.pretrained.array_forms import shapes_in_file
 from fer_jax.pretrained.layers import Layer
 from fer_jax.pretrained.naming import Naming

@@ -10,7 +10,7 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-from fer_jax.models.backbone import BackboneSpec
+from fer_jax.models.spec import BackboneSpec
 from fer_jax.pretrained.layers import Layer, backbone_layers
 
 

@@ -4,8 +4,8 @@ import numbers
 from typing import TypeGuard
 
 from fer_jax.errors import InputError, shown
-from fer_jax.models.backbone import BackboneSpec
-from fer_jax.models.fernet import BACKBONES
+from fer_jax.models.backbones import BACKBONES
+from fer_jax.models.spec import BackboneSpec
 
 _PADDINGS = ("same", "symmetric")
 

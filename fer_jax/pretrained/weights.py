@@ -9,7 +9,7 @@ import safetensors
 import safetensors.numpy
 
 from fer_jax.errors import InputError
-from fer_jax.models.backbone import BackboneSpec
+from fer_jax.models.spec import BackboneSpec
 from fer_jax.pretrained.layers import RUNNING_STATISTICS, Layer, backbone_layers
 from fer_jax.pretrained.variant import read_variant
 from fer_jax.storage.files import replace_file

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from fer_jax.config.loading import load_config
 from fer_jax.data.configured import as_configured, load_by_config
 from fer_jax.errors import InputError
-from fer_jax.evaluation.plots import save_figure
-from fer_jax.reproduction import render
-from fer_jax.reproduction.plan import PAPER_BACKBONES, PRESETS, Experiment, config_arguments, experiments
+from fer_jax.reproduction.plan import Experiment, config_arguments, experiments
 from fer_jax.reproduction.results import Outcome, table_of
+from fer_jax.reproduction.scales import PAPER_BACKBONES, PRESETS
 from fer_jax.storage import files
 from fer_jax.storage.bucket import AnyPath
 from fer_jax.sweeps.folder import Logs, opened
@@ -79,6 +78,10 @@ def reproduce(
     workdir = workdir.resolve()
     with opened(workdir, "plan.json", {**about, "overrides": values}, "a reproduction", grows="overrides"):
         outcomes = _run(source, workdir, rows, range(seeds), program, environments, message)
+        # Here and not above: Matplotlib takes a second to import, for which no mistake in the command waits.
+        from fer_jax.evaluation.plots import save_figure
+        from fer_jax.reproduction import render
+
         table = table_of(outcomes, {**about, "seeds": list(range(seeds))})
         texts = {
             "table3.json": json.dumps(table, indent=2, allow_nan=False, ensure_ascii=False) + "\n",

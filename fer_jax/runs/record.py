@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from fer_jax.config.loading import from_json
 from fer_jax.data.dataset import SPLITS
 from fer_jax.errors import InputError, shown
-from fer_jax.models.backbone import BackboneSpec, Preprocessing
+from fer_jax.models.spec import BackboneSpec, Preprocessing
 from fer_jax.pretrained.variant import read_variant
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)

@@ -6,9 +6,6 @@ import signal
 import threading
 from typing import Any
 
-import jax
-from jax.experimental import multihost_utils
-
 EXIT_PREEMPTED = os.EX_TEMPFAIL
 """The exit status (75) of a run that was stopped by a signal and saved: the same command resumes it."""
 
@@ -43,6 +40,10 @@ class StopRequests(contextlib.AbstractContextManager):
     """
 
     def __init__(self):
+        # Here and not above: a command that only starts trainings needs the names of this module, and no JAX.
+        import jax
+
+        self._several = jax.process_count() > 1
         self._noted = False
         self._asked = 0
         self._earlier: dict[int, Any] = {}
@@ -52,15 +53,17 @@ class StopRequests(contextlib.AbstractContextManager):
 
         Processes that train together must all call this equally often; they get the same answer.
         """
-        if jax.process_count() == 1:
+        if not self._several:
             return self._noted
+        from jax.experimental import multihost_utils
+
         self._asked += 1
         return multihost_utils.reached_preemption_sync_point(self._asked)
 
     def __enter__(self) -> "StopRequests":
         # Python delivers signals to the main thread, and only it may set handlers.
         if threading.current_thread() is threading.main_thread():
-            several = jax.process_count() > 1
+            several = self._several
             for number in stop_signals():
                 if not (several and number == signal.SIGTERM):
                     self._earlier[number] = signal.signal(number, self._pass_on if several else self._note)

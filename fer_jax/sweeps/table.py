@@ -5,7 +5,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from fer_jax.errors import InputError
-from fer_jax.evaluation.plots import save_figure, validation_curves_figure
 from fer_jax.evaluation.section import Table
 from fer_jax.runs.metrics_log import epoch_history, read_metrics
 from fer_jax.storage import files
@@ -65,6 +64,9 @@ def write_table(
     files.write_text(workdir / PAGE, _page(rows, title))
     shown = [name for row in rows for name in row["runs"]][:_MOST_CURVES]
     if shown:
+        # Here and not above: Matplotlib takes a second to import, for which no mistake in the command waits.
+        from fer_jax.evaluation.plots import save_figure, validation_curves_figure
+
         save_figure(validation_curves_figure({name: list(histories[name]) for name in shown}), workdir / "curves.png")
     return rows
 

@@ -11,6 +11,7 @@ from fer_jax.benchmarking.rounds import Speed, timed
 from fer_jax.benchmarking.runners import TrainRunner
 from fer_jax.benchmarking.section import Section, Settings
 from fer_jax.benchmarking.sections import SECTIONS
+from fer_jax.commands.benchmark import WHAT
 from fer_jax.compile_check.devices import Peak
 from fer_jax.models.build import model_spec
 from fer_jax.models.fernet import BACKBONES
@@ -22,6 +23,10 @@ def settings(make_tiny_config):
     config = make_tiny_config()
     config.train.batch_size = config.eval.batch_size = 8
     return Settings(config, Peak("made up", {"float32": 1e12}, 1e11), rounds=1, steps=1)
+
+
+def test_the_command_knows_every_section():
+    assert tuple(SECTIONS) == WHAT
 
 
 def test_training_step(settings):

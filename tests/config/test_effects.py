@@ -5,7 +5,7 @@ import pytest
 from fer_jax.config.defaults import default_config
 from fer_jax.config.effects import check_effects
 from fer_jax.config.loading import from_json, to_json
-from fer_jax.data.resident import RESIDENT_LIMIT
+from fer_jax.data.input_choice import RESIDENT_LIMIT
 from fer_jax.errors import InputError
 from fer_jax.train import train
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_jax.data import resident
+from fer_jax.data import input_choice
 from fer_jax.data.classes import decide_class_names
 from fer_jax.data.folder_reader import read_folder
 from fer_jax.data.image_files import ImageFiles, decode
@@ -175,9 +175,9 @@ def test_streamed_data_stay_in_their_files_and_have_the_same_images(tmp_path):
 
 def test_size_decides_between_memory_and_files(tmp_path, monkeypatch):
     _folder(tmp_path)
-    monkeypatch.setattr(resident, "RESIDENT_LIMIT", 4 * 40 * 40 * 3)
+    monkeypatch.setattr(input_choice, "RESIDENT_LIMIT", 4 * 40 * 40 * 3)
     assert isinstance(read_folder(tmp_path).train.images, np.ndarray)
-    monkeypatch.setattr(resident, "RESIDENT_LIMIT", 4 * 40 * 40 * 3 - 1)
+    monkeypatch.setattr(input_choice, "RESIDENT_LIMIT", 4 * 40 * 40 * 3 - 1)
     assert isinstance(read_folder(tmp_path).train.images, ImageFiles)
     assert isinstance(read_folder(tmp_path, options=FolderOptions(input="resident")).train.images, np.ndarray)
 

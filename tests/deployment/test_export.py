@@ -15,11 +15,12 @@ pytest.importorskip("onnxruntime")
 import onnx
 
 import fer_jax
-from fer_jax.deployment import export
-from fer_jax.deployment.export import check_request, drawn_images, export_model, images_of_source
+from fer_jax.deployment import request
+from fer_jax.deployment.export import drawn_images, export_model, images_of_source
 from fer_jax.deployment.onnx_graph import onnx_model
 from fer_jax.deployment.onnx_model import OnnxModel
 from fer_jax.deployment.proof import ProofImages, prove
+from fer_jax.deployment.request import check_request
 from fer_jax.deployment.stablehlo import StablehloModel
 from fer_jax.errors import InputError
 from fer_jax.prediction.classifiers import load_classifier
@@ -193,7 +194,7 @@ def test_request_is_checked_before_the_model_is_read(tmp_path, kind, name, stora
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(request.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs the package onnx; pip install 'fer_jax\[onnx\]'"):
         check_request("onnx", tmp_path / "model.onnx", "float32")
 

@@ -39,7 +39,7 @@ def example(**changes):
 def test_the_files_of_a_report_agree(tmp_path):
     arguments = example()
     out = tmp_path / "some" / "report"
-    paths = write_report(out, **arguments)
+    _, paths = write_report(out, **arguments)
     assert sorted(paths) == sorted(out.iterdir())
     assert {path.name for path in paths} == {
         "confusion_matrix.png",
@@ -95,7 +95,7 @@ def test_the_report_says_where_its_numbers_come_from(tmp_path):
 def test_without_faces_or_history_nothing_of_them_stays(tmp_path):
     write_report(tmp_path, **example())
     (tmp_path / "notes.txt").write_text("mine")
-    paths = write_report(tmp_path, **example(history=[]), include_faces=False)
+    _, paths = write_report(tmp_path, **example(history=[]), include_faces=False)
     assert sorted([*paths, tmp_path / "notes.txt"]) == sorted(tmp_path.iterdir())
     assert not {"samples.png", "training_curves.png"} & {path.name for path in paths}
     text = (tmp_path / "report.md").read_text()

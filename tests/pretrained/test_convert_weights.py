@@ -234,7 +234,7 @@ def test_verify_prints_the_classes_of_an_image(run, timm_state, tmp_path, monkey
     out = tmp_path / "out.safetensors"
     run("--file", tmp_path / "in.safetensors", "--arch", "mobilenet_v2", "--flavour", "timm", "--out", out)
     Image.effect_noise((300, 260), 90).save(tmp_path / "noise.png")
-    monkeypatch.setattr(convert_weights, "class_names", lambda weights: [f"class-{i}" for i in range(1000)])
+    monkeypatch.setattr("fer_jax.pretrained.verify.class_names", lambda weights: [f"class-{i}" for i in range(1000)])
     lines = run("--verify", tmp_path / "noise.png", "--out", out).splitlines()
     assert len(lines) == 5
     indices = [int(line.split()[1]) for line in lines]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fer_jax.reproduction.plan import PRESETS, Preset
+from fer_jax.reproduction.scales import PRESETS, Preset
 from fer_jax.reproduction.table import reproduce
 from fer_jax.runtime.preemption import Preempted
 

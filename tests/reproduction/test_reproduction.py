@@ -11,8 +11,9 @@ import pytest
 import scipy.stats
 
 from fer_jax.errors import InputError
-from fer_jax.reproduction.plan import PRESETS, Preset, experiments
+from fer_jax.reproduction.plan import experiments
 from fer_jax.reproduction.results import mcnemar
+from fer_jax.reproduction.scales import PRESETS, Preset
 from fer_jax.reproduction.table import reproduce
 from fer_jax.runtime.preemption import EXIT_PREEMPTED, Preempted
 

@@ -15,8 +15,8 @@ from fer_jax.runs.record import as_json
 @pytest.fixture
 def evaluate(monkeypatch):
     """The command, with its arguments, in this process."""
-    for name in ("enable_compile_cache", "keep_freed_memory", "prepare_jax"):
-        monkeypatch.setattr(f"fer_jax.commands.evaluate.{name}", lambda: None)
+    for name in ("compile_cache.enable_compile_cache", "malloc.keep_freed_memory", "jax_environment.prepare_jax"):
+        monkeypatch.setattr(f"fer_jax.runtime.{name}", lambda: None)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])

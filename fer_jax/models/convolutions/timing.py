@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fer_jax.models.backbone import BackboneSpec
-from fer_jax.models.convolutions.depthwise import LOWERINGS, depthwise_conv
+from fer_jax.models.convolutions.depthwise import depthwise_conv
+from fer_jax.models.convolutions.lowering import LOWERINGS
+from fer_jax.models.spec import BackboneSpec
 
 
 @dataclasses.dataclass(frozen=True)

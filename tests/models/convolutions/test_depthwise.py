@@ -8,13 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.models.convolutions.depthwise import (
-    LOWERINGS,
-    by_direction,
-    depthwise_conv,
-    is_lowering,
-    padding_amounts,
-)
+from fer_jax.models.convolutions.depthwise import depthwise_conv, padding_amounts
+from fer_jax.models.convolutions.lowering import LOWERINGS, by_direction, is_lowering
 
 
 def loop(x, kernel, stride, padding):

@@ -9,7 +9,8 @@ from flax import nnx
 
 from fer_jax.models.backbone import Backbone, BackboneOptions
 from fer_jax.models.convolutions import timing
-from fer_jax.models.convolutions.depthwise import DIRECTIONS, DepthwiseConv
+from fer_jax.models.convolutions.depthwise import DepthwiseConv
+from fer_jax.models.convolutions.lowering import DIRECTIONS
 from fer_jax.models.convolutions.timing import DepthwiseShape, depthwise_shapes, lowering_seconds
 from fer_jax.models.efficientnet import EFFICIENTNET_B0
 from fer_jax.models.mobilenet import MOBILENET_V2
