@@ -37,8 +37,7 @@ TINY = BackboneSpec(
     stem_channels=8,
     stages=(
         Stage(repeats=1, kernel=3, stride=1, channels=8, expansion=1),
-        Stage(repeats=2, kernel=3, stride=2, channels=12, expansion=2),
-        Stage(repeats=2, kernel=5, stride=2, channels=16, expansion=2),
+        Stage(repeats=2, kernel=5, stride=2, channels=12, expansion=2),
     ),
     top_channels=24,
     activation="swish",
@@ -48,11 +47,12 @@ TINY = BackboneSpec(
 )
 """Every part of the real networks (gates, drop path, both kernel sizes, strides), compiled in seconds."""
 
-MINI = dataclasses.replace(TINY, name="mini", stages=TINY.stages[:2], top_channels=16, activation="relu6")
+MINI = dataclasses.replace(TINY, name="mini", top_channels=16, activation="relu6")
 """What a hybrid with `TINY` takes beside it."""
 
 TRAIN_ARGUMENTS = (
     "--config=configs/quickstart.py",
+    "--config.init_from=None",
     "--config.model.backbones=('tiny',)",
     "--config.model.hidden_units=(16,)",
     "--config.model.input_size=32",

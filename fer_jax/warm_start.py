@@ -56,7 +56,7 @@ def starting_point(config: ConfigDict, data_fingerprint: str, class_names: Seque
             if found != expected:
                 raise InputError(
                     f"a model of another form: {what} {shown(found, 200)}, expected {shown(expected, 200)}; for single "
-                    "backbones of it give --config.backbone_checkpoints.NAME=DIR"
+                    "backbones of it give --config.init_from=None --config.backbone_checkpoints.NAME=DIR"
                 )
         variants = {backbone.name: backbone for backbone in description.backbones}
         params, batch_stats = _restore(saved, trained_config, variants)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a trained and evaluated model: makes the environment, trains MobileNetV2 on embedded synthetic faces
-# and writes a report. Needs Python 3.11, 3.12 or 3.13 and a package index; afterwards, minutes on two CPU cores.
+# From nothing to a trained and evaluated model: makes the environment, trains the shipped MobileNetV2 further on drawn
+# faces and writes a report. Needs Python 3.11, 3.12 or 3.13 and a package index; afterwards, minutes on two CPU cores.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "$0")/environment.sh" ""

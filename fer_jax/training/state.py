@@ -1,11 +1,13 @@
 """The state of a training run: one pytree of arrays, nothing else."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -79,12 +81,13 @@ def model_definition(
 
 def create_model(spec: FerNetSpec, seed: int) -> tuple[dict, dict]:
     """Return freshly initialised parameters and running statistics."""
+    return _create(spec, np.uint32(seed))
 
-    @jax.jit
-    def create():
-        return split_model(FerNet(spec, rngs=nnx.Rngs(seed)))[1:]
 
-    return create()
+@functools.partial(jax.jit, static_argnames="spec")
+def _create(spec: FerNetSpec, seed: jax.Array) -> tuple[dict, dict]:
+    # One program a network, whatever the seed: a process traces it once, and the compile cache serves all seeds.
+    return split_model(FerNet(spec, rngs=nnx.Rngs(jax.random.key(seed))))[1:]
 
 
 def averaged(params: dict, batch_stats: dict, ever_trains: Callable[[Path], bool]) -> dict:
