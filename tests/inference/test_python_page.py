@@ -37,6 +37,10 @@ def test_the_code_of_the_page_runs(repository, whole_run, tmp_path, monkeypatch,
 
     blocks = re.findall(r"```python\n(.*?)```", (repository / "docs" / "python.md").read_text(), re.DOTALL)
     assert len(blocks) == 8
+    # The shipped model, from which this config starts, does not fit the tiny network.
+    blocks = [
+        block.replace('"--config=quickstart"', '"--config=quickstart", "--config.init_from=None"') for block in blocks
+    ]
     namespace = {}
     with registered(dataclasses.replace(TINY, name="mobilenet_v2")):
         for block in blocks:
