@@ -20,6 +20,7 @@ from fer_jax.models.convolutions.depthwise import padding_amounts
 from fer_jax.models.spec import BackboneSpec
 
 _OPSET, _IR_VERSION = 17, 8
+_CHANNEL_BLOCK = 16  # Of onnxruntime's layout, where the processor has AVX-512; 8 elsewhere.
 
 STORAGES = ("float32", "float16")
 """How kernels are stored. They are computed with in float32: runtimes convert them once, when they load the file."""
@@ -35,7 +36,7 @@ def onnx_model(network: ExportNetwork, metadata: ExportMetadata, storage: str = 
     outputs = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", network.spec.num_classes])
     _network(graph, network)
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "fer_jax", [inputs], [outputs], graph.initializers),
+        helper.make_graph(graph.nodes, "fer_jax", [inputs], [outputs], graph.initializers, value_info=graph.shapes),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="fer_jax",
@@ -47,11 +48,12 @@ def onnx_model(network: ExportNetwork, metadata: ExportMetadata, storage: str = 
 
 
 class _Graph:
-    """The nodes and the constants so far. Each node has one output, of its own name."""
+    """The nodes, the constants and the shapes to be told so far. Each node has one output, of its own name."""
 
     def __init__(self, storage: str):
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
+        self.shapes: list[onnx.ValueInfoProto] = []
         self._storage = storage
 
     def node(self, name: str, op: str, *inputs: str, **attributes) -> str:
@@ -176,7 +178,8 @@ def _backbone(graph: _Graph, x: str, spec: BackboneSpec, params: dict, batch_sta
             x = conv_norm(x, *block, "expand", activation=spec.activation)
         x = conv_norm(x, *block, "depthwise", stride=stride, size=size, activation=spec.activation)
         if spec.squeeze_excite:
-            x = _gated(graph, x, params["blocks"][index]["squeeze_excite"])
+            layers = params["blocks"][index]["squeeze_excite"]
+            x = _gated(graph, x, layers, (channels * stage.expansion, -(-size // stride)))
         x = conv_norm(x, *block, "project")
         if stride == 1 and channels == stage.channels:
             x = graph.node(f"{x}/added", "Add", shortcut, x)
@@ -184,14 +187,29 @@ def _backbone(graph: _Graph, x: str, spec: BackboneSpec, params: dict, batch_sta
     return conv_norm(x, "top", activation=spec.activation)
 
 
-def _gated(graph: _Graph, x: str, layers: dict) -> str:
+def _gated(graph: _Graph, x: str, layers: dict, shape: tuple[int, int]) -> str:
+    """The feature map `x` [n, channels, size, size], whose channels and size are `shape`, times its gates."""
+    channels, size = shape
     gate = graph.node(f"{x}/mean", "GlobalAveragePool", x)
+    # Channels of zeros, which swish and the second layer leave alone: onnxruntime's layout has blocks of channels.
+    padding = -layers["reduce"]["kernel"].shape[1] % _CHANNEL_BLOCK
+    paddings = {"reduce": (0, padding), "expand": (padding, 0)}
     for step, activation in (("reduce", "swish"), ("expand", None)):
+        before, after = paddings[step]
+        weights = np.pad(layers[step]["kernel"], ((0, before), (0, after)))
         # A dense layer on [n, channels, 1, 1] is a convolution.
-        kernel = graph.kernel(f"{x}/{step}/kernel", layers[step]["kernel"].T[:, :, None, None])
-        gate = graph.node(f"{x}/{step}", "Conv", gate, kernel, graph.constant(f"{x}/{step}/bias", layers[step]["bias"]))
-        gate = graph.activation(gate, activation)
-    return graph.node(f"{x}/gated", "Mul", x, graph.node(f"{x}/gate", "Sigmoid", gate))
+        kernel = graph.kernel(f"{x}/{step}/kernel", weights.T[:, :, None, None])
+        bias = graph.constant(f"{x}/{step}/bias", np.pad(layers[step]["bias"], (0, after)))
+        gate = graph.activation(graph.node(f"{x}/{step}", "Conv", gate, kernel, bias), activation)
+    gate = graph.node(f"{x}/gate", "Sigmoid", gate)
+    if size > 1:
+        # A product with the gates as they are, [n, channels, 1, 1], onnxruntime computes in another layout only, into
+        # and out of which it would copy the feature map. That it may stay, it has to know that n is the same n.
+        scales = graph.constant(f"{x}/gates/scales", np.array([1, 1, size, size], np.float32))
+        nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        gate = graph.node(f"{x}/gates", "Resize", gate, "", scales, **nearest)
+        graph.shapes.append(helper.make_tensor_value_info(gate, TensorProto.FLOAT, ["n", channels, size, size]))
+    return graph.node(f"{x}/gated", "Mul", x, gate)
 
 
 def _pooled(graph: _Graph, pooling: str, x: str) -> str:
