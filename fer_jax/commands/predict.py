@@ -15,7 +15,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 from PIL import Image
@@ -26,6 +25,7 @@ from fer_jax.prediction.crops import CROP_SIDE, FACES
 from fer_jax.prediction.results import ERROR, FACE, FORMATS, NO_FACE, RowWriter, Summary
 from fer_jax.prediction.sources import check_apart, check_arguments, find_sources
 from fer_jax.runtime.user_path import PathArgument, PlaceArgument
+from fer_jax.storage.bucket import AnyPath
 from fer_jax.storage.files import replace_file
 from fer_jax.streams import OutputLost, output_is_result
 from fer_jax.zoo.shipped import default_name
@@ -113,15 +113,18 @@ def predict(args: argparse.Namespace, listed: TextIO) -> int:
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(_stream(args.out))
-        writer = RowWriter(stream, form, classifier.class_names, args.threshold)
+        with _naming(args.out):
+            writer = RowWriter(stream, form, classifier.class_names, args.threshold)
         add_drawing = _drawings(args, classifier, stack)
         # Its threads end before the process does.
         results = stack.enter_context(contextlib.closing(iter(prediction)))
         shown = started
         try:
             for found in results:
+                with _naming(args.out):
+                    for row in found.rows:
+                        writer.write(row)
                 for row in found.rows:
-                    writer.write(row)
                     _count(summary, row, args.threshold)
                 summary.pictures += found.rows[0].status != ERROR
                 add_drawing(found)
@@ -149,7 +152,7 @@ def _count(summary: Summary, row, threshold: float) -> None:
     summary.abstained += row.status == FACE and float(row.probabilities.max()) < threshold
 
 
-def _form(out: Path | None, form: str | None) -> str:
+def _form(out: AnyPath | None, form: str | None) -> str:
     if form is not None or out is None:
         return form or "jsonl"
     suffix = out.suffix.removeprefix(".").lower()
@@ -159,16 +162,35 @@ def _form(out: Path | None, form: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _stream(out: Path | None) -> Iterator[TextIO]:
+def _stream(out: AnyPath | None) -> Iterator[TextIO]:
     """Standard output, or the file `out`, which appears when all is written."""
     if out is None:
         with output_is_result():
             yield sys.stdout
         return
+    stack = contextlib.ExitStack()
     try:
-        with replace_file(out) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
+        with _naming(out):
+            beside = stack.enter_context(replace_file(out))
+            stream = stack.enter_context(beside.open("w", encoding="utf-8", newline=""))
+        yield stream
+    except BaseException:
+        # What is still in the buffer is thrown away with the file.
+        with contextlib.suppress(OSError):
+            stack.__exit__(*sys.exc_info())
+        raise
+    with _naming(out):
+        stack.close()
+
+
+@contextlib.contextmanager
+def _naming(out: AnyPath | None) -> Iterator[None]:
+    """Let an `OSError` of the block, which does nothing but write, be the `InputError` of the file `out`."""
+    try:
+        yield
     except OSError as error:
+        if out is None:
+            raise
         raise InputError(f"--out={out}: cannot be written: {error.strerror or error}") from error
 
 

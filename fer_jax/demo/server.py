@@ -15,10 +15,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-import jinja2
-
 from fer_jax.demo.judge import Judge
 from fer_jax.errors import InputError
+from fer_jax.evaluation.page.templates import environment
 
 MOST_BYTES = 32 * 2**20
 """Of a picture's file."""
@@ -189,13 +188,6 @@ def _is_this_machine(name: str) -> bool:
 
 
 def _page(judge: Judge, model: str, faces: str) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fer_jax.demo", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     about = {"names": judge.class_names, "explains": judge.explains, "mostBytes": MOST_BYTES}
-    template = environment.get_template("page.html.j2")
+    template = environment("fer_jax.demo").get_template("page.html.j2")
     return template.render(model=model, choices=judge.choices, chosen=faces, about=about)

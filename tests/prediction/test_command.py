@@ -1,11 +1,13 @@
 """The command: what it writes, what it draws, and its exit statuses."""
 
+import contextlib
 import csv
 import errno
 import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -79,6 +81,27 @@ def test_a_full_disk_is_no_success(run, monkeypatch, capsys):
         run(".")
     assert caught.value.code == 2
     assert "standard output cannot be written (No space left on device)" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_a_full_disk_leaves_the_file_as_it_was(name, run, tmp_path, monkeypatch, capsys):
+    (tmp_path / name).write_text("mine")
+    monkeypatch.setattr("fer_jax.commands.predict.replace_file", lambda out: contextlib.nullcontext(Path("/dev/full")))
+    with pytest.raises(SystemExit):
+        run(".", f"--out={name}")
+    assert f"--out={name}: cannot be written: No space left on device" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_an_error_of_the_system_elsewhere_is_not_one_of_the_output(run, tmp_path, classifier, monkeypatch):
+    def predict(images):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(classifier, "predict", predict)
+    with pytest.raises(OSError, match="Input/output error"):
+        run(".", "--out=out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 @pytest.mark.parametrize("inputs", [["."], ["0.png"], ["*.png"], ["list"]])

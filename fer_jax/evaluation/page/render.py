@@ -17,6 +17,7 @@ from fer_jax.evaluation.label_audit import VERDICTS, verdicts
 from fer_jax.evaluation.metrics import ClassificationMetrics, Predictions
 from fer_jax.evaluation.page import charts
 from fer_jax.evaluation.page.sprites import COLUMNS, SIDE, Sprites, make_sprites
+from fer_jax.evaluation.page.templates import environment
 from fer_jax.evaluation.section import Section, Table, percent
 
 MOST_FACES = 10_000
@@ -137,16 +138,10 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> list[charts.Chart]:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fer_jax.evaluation.page", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    environment.filters["code"] = _code
-    return environment.get_template("report.html.j2")
+    pages = environment("fer_jax.evaluation.page")
+    pages.filters["percent"] = percent
+    pages.filters["code"] = _code
+    return pages.get_template("report.html.j2")
 
 
 def _code(text: str) -> markupsafe.Markup:
