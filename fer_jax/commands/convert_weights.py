@@ -7,8 +7,8 @@
     %(prog)s --verify dog.jpg --source keras_efficientnet_b0
 
 With --source alone the published file is downloaded, once; with --file, it is taken from there. --out is by default
-where `--config.init` looks for the source. --verify converts nothing: it prints the classes that the converted weights
-predict for an image.
+where `--config.init` looks for the source; it, --file and the image may be in a bucket (gs://BUCKET/NAME). --verify
+converts nothing: it prints the classes that the converted weights predict for an image.
 """
 
 import argparse
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from fer_jax.errors import InputError, exit_on_input_error
 from fer_jax.models.backbones import BACKBONES
 from fer_jax.pretrained.manifest import FLAVOURS, SOURCES, Source, cache_folder, converted_place
-from fer_jax.runtime.user_path import PathArgument
+from fer_jax.runtime.user_path import PlaceArgument, input_path
+from fer_jax.storage.bucket import BucketPath
 
 if TYPE_CHECKING:
     from fer_jax.pretrained.weights import Weights
@@ -29,12 +30,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print the published weights and stop")
     parser.add_argument("--source", metavar="NAME", help="which published weights")
-    parser.add_argument("--file", metavar="PATH", action=PathArgument, help="a file of weights; of --source, if given")
+    parser.add_argument("--file", metavar="PATH", action=PlaceArgument, help="a file of weights; of --source, if given")
     parser.add_argument("--arch", choices=tuple(BACKBONES), help="of --file without --source")
     parser.add_argument("--flavour", choices=FLAVOURS, help="of --file without --source (default: by its names)")
-    parser.add_argument("--out", metavar="FILE", action=PathArgument, help="the file to write; replaced if it exists")
+    parser.add_argument("--out", metavar="FILE", action=PlaceArgument, help="the file to write; replaced if it exists")
     parser.add_argument(
-        "--verify", metavar="IMAGE", action=PathArgument, help="print the top 5 classes by --out or --source"
+        "--verify", metavar="IMAGE", action=PlaceArgument, help="print the top 5 classes by --out or --source"
     )
     args = parser.parse_args(arguments)
 
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     if args.verify:
         if out is None:
             raise InputError("--verify: give the converted weights by --out FILE or --source NAME")
-        _print_classes(out, args.verify)
+        _print_classes(input_path(out, "--out"), input_path(args.verify, "--verify"))
         return
     if args.file and not args.file.exists():
         raise InputError(f"--file {args.file}: no such file")
@@ -58,11 +59,14 @@ def main(arguments: list[str] | None = None) -> None:
         raise InputError("--file: give --out FILE.safetensors")
     if out.suffix != ".safetensors":
         raise InputError(f"--out {out}: expected a name that ends in .safetensors")
+    if isinstance(out, BucketPath):
+        out.exists()  # refuses a bucket that there is not, before the work
+    file = args.file and input_path(args.file, "--file")
     # Here and not above: what follows imports JAX and more, for seconds that neither --help nor a wrong option waits.
     from fer_jax.pretrained.convert import convert_file
     from fer_jax.pretrained.weights import write_weights
 
-    weights = _convert_source(source, args.file) if source else convert_file(args.file, args.arch, args.flavour)
+    weights = _convert_source(source, file) if source else convert_file(file, args.arch, args.flavour)
     write_weights(out, weights)
     print("\n".join([*weights.notes, _summary(weights)]))
     print(f"weights: {out}")

@@ -1,8 +1,9 @@
 """Name the expression of every face in pictures and videos: %(prog)s INPUT ... [--model=zoo:NAME]
 
-INPUT is a picture, a video, a folder with all below it, a glob, the number of a camera, or - for a list of paths on
-standard input. One JSON line, or one line of csv, is written for each face, and one that says why for each picture
-without any; probabilities are calibrated where the model has a temperature.
+INPUT is a picture, a video, a folder with all below it, a glob, a file or folder in a bucket (gs://BUCKET/NAME), the
+number of a camera, or - for a list of paths on standard input. One JSON line, or one line of csv, is written for each
+face, and one that says why for each picture without any; probabilities are calibrated where the model has a
+temperature.
 
 Exit status: 0 done, 1 some inputs could not be read (their lines say why), 2 a mistake that the message names, 130
 interrupted; what was found before is written.
@@ -24,8 +25,8 @@ from fer_jax.prediction.classifiers import load_classifier
 from fer_jax.prediction.crops import CROP_SIDE, FACES
 from fer_jax.prediction.results import ERROR, FACE, FORMATS, NO_FACE, RowWriter, Summary
 from fer_jax.prediction.sources import check_apart, check_arguments, find_sources
-from fer_jax.runtime.user_path import PathArgument, PlaceArgument
-from fer_jax.storage.bucket import AnyPath
+from fer_jax.runtime.user_path import PlaceArgument
+from fer_jax.storage.bucket import AnyPath, BucketPath
 from fer_jax.storage.files import replace_file
 from fer_jax.streams import OutputLost, output_is_result
 from fer_jax.zoo.shipped import default_name
@@ -62,7 +63,7 @@ def main() -> int:
     )
     parser.add_argument("--format", choices=FORMATS, help="of the output; default: by the name of --out, or jsonl")
     parser.add_argument(
-        "--draw", action=PathArgument, metavar="DIR", help="write the pictures and videos with what was found"
+        "--draw", action=PlaceArgument, metavar="DIR", help="write the pictures and videos with what was found"
     )
     parser.add_argument("--batch-size", type=int, default=_BATCH, help=f"faces judged at once ({_BATCH})")
     args = parser.parse_args()
@@ -85,6 +86,8 @@ def predict(args: argparse.Namespace, listed: TextIO) -> int:
         raise InputError(f"--batch-size={args.batch_size}: expected a number of faces, at least 1")
     form = _form(args.out, args.format)
     for option, path, is_wrong in (("--out", args.out, "is_dir"), ("--draw", args.draw, "is_file")):
+        if isinstance(path, BucketPath):
+            path.exists()  # refuses a bucket that there is not
         if path is not None and getattr(path, is_wrong)():
             raise InputError(f"{option}={path}: is a {'folder' if path.is_dir() else 'file'}; choose another name")
     if args.draw is not None:

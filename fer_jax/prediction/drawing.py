@@ -12,6 +12,8 @@ from fer_jax.prediction import video
 from fer_jax.prediction.pipeline import Predicted
 from fer_jax.prediction.results import FACE, Row
 from fer_jax.prediction.sources import Source, check_apart_from
+from fer_jax.storage.bucket import AnyPath
+from fer_jax.storage.files import replace_file
 
 _LONGEST = 1280  # Pixels of a drawn picture's longer side: larger ones are made smaller.
 _SMALLEST = 480  # Small ones are made larger, so that the text has room.
@@ -58,12 +60,12 @@ class Drawings:
     Raises `InputError` where a drawing cannot be written, or lies in the folder of what it is drawn from.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str], threshold: float, rate: float):
+    def __init__(self, folder: AnyPath, class_names: Sequence[str], threshold: float, rate: float):
         self._folder = folder
         self._class_names = class_names
         self._threshold = threshold
         self._rate = rate or 25.0
-        self._used: set[Path] = set()
+        self._used: set[AnyPath] = set()
         self._video = contextlib.ExitStack()
         self._source: Source | None = None
         self._add: Callable[[Image.Image, float], None] | None = None
@@ -79,18 +81,19 @@ class Drawings:
     def _write(self, found: Predicted, image: Image.Image) -> None:
         check_apart_from(found.source, self._folder / "drawing")
         if found.source.kind == "picture":
-            image.save(self._place(found.source.name, ".jpg"), quality=92)
+            with replace_file(self._place(found.source.name, ".jpg")) as beside:
+                image.save(beside, quality=92)
             return
         if found.source is not self._source:
             self._video.close()
             self._source = found.source
-            place = self._place(found.source.name, ".mp4")
-            self._add = self._video.enter_context(video.video_writer(place, image.size, self._rate))
+            beside = self._video.enter_context(replace_file(self._place(found.source.name, ".mp4")))
+            self._add = self._video.enter_context(video.video_writer(beside, image.size, self._rate))
         time = found.rows[0].time
         assert self._add is not None
         self._add(image, 0.0 if time is None or math.isnan(time) else time)
 
-    def _place(self, name: str, suffix: str) -> Path:
+    def _place(self, name: str, suffix: str) -> AnyPath:
         stem, number = Path(name).stem, 1
         place = self._folder / f"{stem}{suffix}"
         while place in self._used:

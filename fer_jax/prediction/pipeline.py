@@ -114,9 +114,9 @@ class Prediction:
 
     def _prepared_file(self, source: Source) -> Predicted:
         try:
-            picture = image_files.picture(Path(source.name))
+            picture = image_files.picture(Path(source.file))
         except InputError as error:
-            return _failed(source, str(error).removeprefix(f"{Path(source.name)}: "))
+            return _failed(source, str(error).removeprefix(f"{Path(source.file)}: "))
         return self._prepared(source, picture)
 
     def _prepared(

@@ -45,9 +45,9 @@ def frames(source: Source, rate: float) -> Iterator[Frame]:
 def _opened(av, source: Source):
     if source.kind == "camera":
         return av.open(f"/dev/video{source.name}", format="v4l2")
-    if os.path.getsize(source.name) == 0:
+    if os.path.getsize(source.file) == 0:
         raise InputError("an empty file, no video")
-    return av.open(source.name)
+    return av.open(source.file)
 
 
 def _decoded(av, container, source: Source) -> Iterator[Frame]:

@@ -12,6 +12,7 @@ from fer_jax.errors import InputError
 from fer_jax.models.spec import BackboneSpec
 from fer_jax.pretrained.layers import RUNNING_STATISTICS, Layer, backbone_layers
 from fer_jax.pretrained.variant import read_variant
+from fer_jax.storage.bucket import AnyPath
 from fer_jax.storage.files import replace_file
 
 CONVERTER_VERSION = 1
@@ -69,7 +70,7 @@ def head_layer(spec: BackboneSpec, outputs: int) -> Layer:
     return Layer(("head",), "dense", spec.top_channels, outputs)
 
 
-def write_weights(path: Path, weights: Weights) -> None:
+def write_weights(path: AnyPath, weights: Weights) -> None:
     """Write a safetensors file: `backbone/...` and `head/...`, and metadata as strings."""
     variant = weights.spec.variant()
     metadata = {

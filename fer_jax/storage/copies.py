@@ -25,6 +25,8 @@ _COPYING = ".copying_"
 _TORN_SECONDS = 3600.0
 # The lock of a copy, beside it: each process that has read it holds it to its end.
 _LOCK = ".in_use"
+# Of so many copies, those asked for last: each keeps a file open.
+_MOST_HELD = 200
 _held: dict[Path, TextIO] = {}
 
 
@@ -33,8 +35,8 @@ def local_copy(place: BucketPath) -> Path:
 
     It lies in the user's cache folder (`~/.cache/fer_jax/buckets` on Linux) and is made anew when an object has
     changed. A copy that is not complete never gets its name. Once a new one is there, those that were not used for the
-    longest time are removed until all of them have at most `FER_JAX_BUCKET_COPIES` gigabytes; none that a process of
-    this machine has asked for and may still read, the new one included.
+    longest time are removed until all of them have at most `FER_JAX_BUCKET_COPIES` gigabytes; none of the last 200 that
+    a process of this machine has asked for and may still read.
 
     Raises `MissingObject` if there is neither, `OSError` if the copy cannot be written, and `InputError` if the
     environment says nonsense.
@@ -75,6 +77,8 @@ def _hold(folder: Path, copy: Path) -> bool:
         if lock is None or not copy.exists():  # removed meanwhile
             return False
         _held[folder] = lock
+        if len(_held) > _MOST_HELD:
+            _held.pop(next(iter(_held))).close()
     os.utime(folder)
     return True
 

@@ -113,7 +113,9 @@ def launcher_by_name(
     def by_sbatch(run: str, place: AnyPath, given: Sequence[str]) -> list[str]:
         # A job of this name that an earlier command has left behind is waited for: two never train in one folder.
         submit = ["sbatch", "--wait", "--dependency=singleton", f"--job-name={_resource_name(workdir, run)}"]
-        submit += [f"--output={Logs(workdir).file(run)}", *options]
+        # Slurm takes % for the start of a pattern.
+        output = str(Logs(workdir).file(run)).replace("%", "%%")
+        submit += [f"--output={output}", *options]
         return [*submit, str(script), f"--workdir={place}", *arguments_there(given)]
 
     def printing(command: Sequence[str]) -> list[str]:

@@ -157,3 +157,47 @@ def test_all_but_the_network_of_jax_works_without_jax():
         "fer_jax.detection.centerface; sys.exit('jax' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_pictures_and_drawings_in_a_bucket(run, server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = server.folder()
+    for name in ("0.png", "1.png"):
+        (folder / "deep" / name).upload(tmp_path / name)
+    (folder / "2.png").upload(tmp_path / "2.png")
+    drawn, out = folder / "deep" / "drawn", folder / "out.csv"
+    for _ in range(2):  # the drawings of the first time are no pictures of the second
+        given = [f"{folder}/deep", f"{folder}/2.png", f"{folder}/none.png", f"{folder}/*.png"]
+        assert run(*given, f"--draw={drawn}", f"--out={out}") == 1
+        rows = list(csv.DictReader(io.StringIO(out.read_text())))
+        names = [f"{folder}/{name}" for name in ("deep/0.png", "deep/1.png", "2.png", "none.png", "*.png")]
+        assert [row["file"] for row in rows] == names
+        assert [row["label"] for row in rows[:3]] == ["angry", "fear", "sad"]
+        assert rows[3]["error"] == "no such object or folder"
+        assert rows[4]["error"].endswith("a glob is none in a bucket, give the folder")
+        assert {found.name for found in drawn.objects()} == {"0.jpg", "1.jpg", "2.jpg"}
+    before = (folder / "deep" / "0.png").generation()
+    for draw in (f"{folder}/deep", str(folder)):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            run(f"{folder}/deep", f"{folder}/2.png", f"--draw={draw}")
+        assert "which a drawing could replace" in capsys.readouterr().err
+    assert (folder / "deep" / "0.png").generation() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gs://x/a.png"], "gs://x/a.png: names no bucket"),
+        (["0.png", "--draw=s3://bucket/drawn"], "--draw=s3://bucket/drawn is not on a file system"),
+        (["0.png", "--draw=gs://no-such-bucket/drawn"], "there is no bucket no-such-bucket"),
+        (["0.png", "--out=gs://no-such-bucket/o.csv"], "there is no bucket no-such-bucket"),
+    ],
+)
+def test_bucket_that_cannot_be_is_one_line_before_any_work(run, server, arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert (captured.out, captured.err.count("\n")) == ("", 1)

@@ -28,10 +28,21 @@ NAMES = [
 ]
 EPOCHS = 3
 
+# What a stand-in writes into a bucket, it writes into a folder first.
 _PROGRAM = """
-import pathlib, runpy, sys
+import os, pathlib, runpy, sys, tempfile, urllib.parse, urllib.request
 name = sys.argv.pop(1)
+place = None
+for i, (option, _, value) in enumerate(argument.partition("=") for argument in sys.argv):
+    if option in ("--workdir", "--out") and value.startswith("gs://"):
+        bucket, _, key = value.removeprefix("gs://").partition("/")
+        place = pathlib.Path(tempfile.mkdtemp(), key.rpartition("/")[2])
+        sys.argv[i] = f"{option}={place}"
 runpy.run_path(str(pathlib.Path(__file__).with_name(name + ".py")), run_name="__main__")
+for file in place.iterdir() if place else []:
+    query = urllib.parse.urlencode({"uploadType": "media", "name": f"{key}/{file.name}"})
+    url = f"{os.environ['STORAGE_EMULATOR_HOST']}/upload/storage/v1/b/{bucket}/o?{query}"
+    urllib.request.urlopen(urllib.request.Request(url, file.read_bytes())).close()
 """
 # Notes its command; what else it does is in `behaviour.json`: fail, or stop its parent and then itself, once.
 _TRAIN = """
@@ -97,6 +108,8 @@ def paper(tmp_path, repository, monkeypatch):
     (scripts / "evaluate.py").write_text(_EVALUATE)
     monkeypatch.setenv("PYTHONPATH", str(repository))
     monkeypatch.setitem(PRESETS, "tiny", Preset("for tests", {"train.epochs": EPOCHS}))
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def run(behaviour=None, workdir=tmp_path / "paper", source="synthetic:8", **arguments):
         (scripts / "behaviour.json").write_text(json.dumps(behaviour or {}))
@@ -206,6 +219,20 @@ def test_stopped_and_started_again_gives_the_same_table(paper, tmp_path):
     assert [call[1] for call in paper.calls] == [f"{name}-seed0" for name in NAMES[3:]]
     assert again == paper(workdir=tmp_path / "whole")
     assert EXIT_PREEMPTED == 75
+
+
+def test_a_bucket_has_the_same_table(paper, server):
+    """With a log of each run there; nothing is run twice."""
+    workdir = server.folder()
+    table = paper(workdir=workdir)
+    assert paper.calls[4][2]["config.backbone_checkpoints.mobilenet_v2"] == f"{workdir}/runs/mobilenet_v2-seed0"
+    assert table == paper()
+    found = {stored.name for stored in workdir.objects()}
+    assert {"plan.json", "table3.md", "table3.html", "table3.png", "runs.md", "curves.png"} <= found
+    assert {f"logs/{name}-seed0.log" for name in NAMES} <= found
+    assert not any(name.startswith("runs.lock") for name in found)
+    assert paper(workdir=workdir) == table
+    assert paper.calls == []
 
 
 def test_folder_of_other_experiments_is_refused(paper, tmp_path):

@@ -6,21 +6,25 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
-from fer_jax.commands import compare_runs, evaluate
+from fer_jax.commands import compare_runs, convert_weights, evaluate
 from fer_jax.config.loading import load_config
 from fer_jax.data.csv_cache import default_cache_dir
 from fer_jax.data.dataset import SPLITS
 from fer_jax.data.fer2013 import USAGE_OF_SPLIT
 from fer_jax.data.sources import load
 from fer_jax.errors import InputError
+from fer_jax.pretrained import convert
 from fer_jax.pretrained.initial import initial_backbones
+from fer_jax.pretrained.weights import Weights
 from fer_jax.runs.checkpoint import find_model
 from fer_jax.runtime.user_path import input_path
 from fer_jax.storage import copies
 from fer_jax.storage.bucket import upload_folder
 from fer_jax.storage.copies import local_copy
+from fer_jax.testing import TINY
 from fer_jax.warm_start import starting_backbones
 
 
@@ -137,3 +141,31 @@ def test_copies_beyond_a_size_are_removed_the_longest_unused_first(server, tmp_p
     monkeypatch.setenv("FER_JAX_BUCKET_COPIES", "much")
     with pytest.raises(InputError, match=r"^FER_JAX_BUCKET_COPIES=much: expected a number of gigabytes"):
         local_copy(places[1])
+
+
+def test_conversion_from_a_bucket_into_one(server, monkeypatch, capsys):
+    given, out = server.folder() / "mine.h5", server.folder() / "tiny.safetensors"
+    given.write_bytes(b"mine")
+    arrays = {("stem", "norm", "scale"): np.ones(3, np.float32)}
+
+    def convert_file(file, arch, flavour):
+        assert (file.name, file.read_bytes()) == ("mine.h5", b"mine")
+        return Weights(TINY, arrays, {}, "", "mine", "", "")
+
+    monkeypatch.setattr(convert, "convert_file", convert_file)
+    arguments = [f"--file={given}", "--arch=mobilenet_v2"]
+    convert_weights.main([*arguments, f"--out={out}"])
+    assert f"weights: {out}" in capsys.readouterr().out
+    assert list(safetensors.numpy.load(out.read_bytes())) == ["backbone/stem/norm/scale"]
+    for wrong, message in (
+        ([*arguments, "--out=gs://no-such-bucket/w.safetensors"], "there is no bucket no-such-bucket"),
+        ([*arguments, "--out=s3://b/w.safetensors"], "--out=s3://b/w.safetensors is not on a file system"),
+        ([f"--file={given}.none", "--arch=mobilenet_v2", f"--out={out}"], "mine.h5.none: no such"),
+        ([f"--file={given}", "--verify=gs://fer-runs/no.png", f"--out={out}.none"], "no such"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            convert_weights.main(wrong)
+        assert caught.value.code == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
