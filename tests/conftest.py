@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib.metadata
 import itertools
 import json
 import os
@@ -20,7 +21,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # writes the loops. What may depend on either has the mark `optimised`, and scripts/test.sh runs it again without them.
 if not os.environ.get("OPTIMISED"):
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    # JAX 0.12's XLA has no older emitter, and ends the process at a flag that it does not know.
+    if importlib.metadata.version("jaxlib").startswith("0.10."):
+        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Before Keras is first imported, with which some tests compare: the backend that is installed anyway.
 os.environ.setdefault("KERAS_BACKEND", "jax")
