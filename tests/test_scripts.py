@@ -34,7 +34,7 @@ def test_compare_runs_writes_picture_and_table(trained, repository, tmp_path):
     workdir, _ = trained
     run(repository, "compare_runs.py", workdir, f"--out={tmp_path / 'curves.png'}")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert "| mobilenet_v2, scratch, 32 px | " in (tmp_path / "curves.md").read_text()
+    assert "| mobilenet_v2, whole model of file mobilenet_v2_96px.safetensors" in (tmp_path / "curves.md").read_text()
     wrong = run(repository, "compare_runs.py", workdir, f"--out={tmp_path / 'curves.pdf'}", check=False)
     assert wrong.returncode == 2
     assert "ends in .png" in wrong.stderr
@@ -54,7 +54,7 @@ def test_evaluate_writes_the_whole_report(trained, repository, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 16
     assert sum(int(row["correct"]) for row in rows) / 16 == report["metrics"]["accuracy"]
-    assert "scratch" in (out / "report.md").read_text()
+    assert "whole model of file mobilenet_v2_96px.safetensors" in (out / "report.md").read_text()
     assert report["calibration"]["temperature"]["images"] == 8
     assert (workdir / "temperature.json").exists()
     assert result.stderr == ""

@@ -44,5 +44,5 @@ def test_each_block_of_a_config_has_a_line(make_tiny_config, monkeypatch):
     monkeypatch.setattr(blocks, "lower_block", lower_block)
     monkeypatch.setattr(blocks, "program_cost", lambda program: ProgramCost(1.0, 1.0, fixed_bytes=1, temporary_bytes=1))
     lines = list(blocks.block_lines(make_tiny_config(), make_mesh(), 32, 4))
-    assert lowered == [(32, 4)] * 5
+    assert lowered == [(32, 4)] * 3
     assert lines[0].startswith("tiny 16 x 16 x 8 to 8, expanded 1 x, 3 x 3 / 1, 1 in the network: 2.50 million cycles")
