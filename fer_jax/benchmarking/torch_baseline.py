@@ -87,7 +87,8 @@ def torch_peer(config: ConfigDict, what: str, batch_size: int, python: str = sys
         yield Peer(process, python, _request(config, what, batch_size))
     finally:
         if process.stdin is not None:
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it ended before it took its request, which is still to be sent
+                process.stdin.close()
         process.terminate()
         process.wait()
 
