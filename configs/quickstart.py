@@ -2,8 +2,8 @@
 
 python scripts/train.py --config=configs/quickstart.py --data=synthetic --workdir=runs/quickstart
 
-Measured, test split of 2,000 drawn faces: seeds 0, 1 and 2 make 98.50, 99.10 and 98.95 %; after the
-first epoch 98.4, 98.4 and 98.8 % of the 1,000 validation faces.
+Measured, test split of 2,000 drawn faces: seeds 0, 1 and 2 make 98.40, 99.05 and 98.90 %. Training and report take
+3 min 40 s on two CPU cores with nothing compiled before.
 """
 
 from ml_collections import ConfigDict
