@@ -12,8 +12,8 @@ from typing import TextIO
 
 from platformdirs import user_cache_path
 
-from fer_jax.errors import InputError
 from fer_jax.storage.bucket import BucketPath, StoredObject, download_folder, listing_digest
+from fer_jax.storage.environment import number_from_environment
 from fer_jax.storage.patience import MissingObject
 
 COPIES_VARIABLE = "FER_JAX_BUCKET_COPIES"
@@ -58,14 +58,8 @@ def local_copy(place: BucketPath) -> Path:
 
 
 def _most_bytes() -> float:
-    text = os.environ.get(COPIES_VARIABLE, "")
-    try:
-        gigabytes = float(text or _COPIES_GIGABYTES)
-    except ValueError:
-        gigabytes = -1.0
-    if not 0 <= gigabytes < 1e9:
-        raise InputError(f"{COPIES_VARIABLE}={text}: expected a number of gigabytes, such as 20")
-    return gigabytes * 1e9
+    expected = "a number of gigabytes, such as 20"
+    return 1e9 * number_from_environment(COPIES_VARIABLE, _COPIES_GIGABYTES, lambda found: 0 <= found < 1e9, expected)
 
 
 def _hold(folder: Path, copy: Path) -> bool:

@@ -16,6 +16,7 @@ from typing import TextIO
 
 from fer_jax.errors import InputError
 from fer_jax.storage.bucket import AnyPath, BucketPath
+from fer_jax.storage.environment import number_from_environment
 from fer_jax.storage.patience import BucketError, ConditionFailed, MissingObject
 from fer_jax.storage.periodic import PeriodicCall
 
@@ -201,14 +202,8 @@ class _Lease:
 
 def lease_seconds() -> float:
     """Return the length of a lease; `InputError` if the environment says nonsense."""
-    text = os.environ.get(LEASE_VARIABLE, "")
-    try:
-        seconds = float(text or _LEASE_SECONDS)
-    except ValueError:
-        seconds = -1.0
-    if not 1 <= seconds <= 86400:
-        raise InputError(f"{LEASE_VARIABLE}={text}: expected a number of seconds from 1, such as 120")
-    return seconds
+    expected = "a number of seconds from 1, such as 120"
+    return number_from_environment(LEASE_VARIABLE, _LEASE_SECONDS, lambda found: 1 <= found <= 86400, expected)
 
 
 def _now() -> float:

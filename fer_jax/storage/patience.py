@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from fer_jax.errors import InputError, first_line
+from fer_jax.storage.environment import number_from_environment
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -74,14 +75,8 @@ _silence = _Silence()
 
 def patience_seconds() -> float:
     """Return for how long a request that fails is repeated; `InputError` if the environment says nonsense."""
-    text = os.environ.get(PATIENCE_VARIABLE, "")
-    try:
-        seconds = float(text or _PATIENCE_SECONDS)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e6:
-        raise InputError(f"{PATIENCE_VARIABLE}={text}: expected a number of seconds, such as 600")
-    return seconds
+    expected = "a number of seconds, such as 600"
+    return number_from_environment(PATIENCE_VARIABLE, _PATIENCE_SECONDS, lambda found: 0 <= found < 1e6, expected)
 
 
 @functools.cache
